@@ -1,0 +1,50 @@
+"""Regard: attentive recurrent sequence models.
+
+What users may rely on, loaded when first used, so that `import regard` costs milliseconds:
+
+    import regard
+    run = regard.train("demo-cmudict")            # a recipe's name, a path to YAML, or a Recipe
+    predictor = regard.load(run.path)
+    predictor(["attention"])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "RegardError": "regard.errors",
+    "Recipe": "regard.recipe",
+    "load_recipe": "regard.recipe",
+    "train": "regard.train",
+    "Run": "regard.train",
+    "load": "regard.predict",
+    "Predictor": "regard.predict",
+    "search": "regard.decode",
+    "SearchConfig": "regard.decode",
+    "Hypothesis": "regard.decode",
+    "METRICS": "regard.score",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from regard.decode import Hypothesis, SearchConfig, search
+    from regard.errors import RegardError
+    from regard.predict import Predictor, load
+    from regard.recipe import Recipe, load_recipe
+    from regard.score import METRICS
+    from regard.train import Run, train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'regard' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
