@@ -1,0 +1,4 @@
+"""Training: the loop, optimisation, checkpoints, the run folder, the log.
+
+Nothing heavy is imported here; `regard.train.run.train(recipe)` is the entrance.
+"""
