@@ -1,0 +1,60 @@
+"""What search sees of a decoder: prepare once, start once a batch, step once a token.
+
+Anything with these calls can be searched: a model's decoder, an ensemble of them, an exported graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from regard.decode.state import State
+
+
+@dataclass
+class StepOutput:
+    """One step's answer, one row per hypothesis. The caller owns the tensors and may write into `scores`."""
+
+    scores: Tensor
+    """(rows, vocab) what the model gives every next token."""
+    normalized: bool = False
+    """True when `scores` are log-probabilities; otherwise search subtracts their logsumexp."""
+    weights: Tensor | None = None
+    """(rows, src_len) attention of this step, zero on padding; None for a decoder that does not look back."""
+    aux: dict[str, Tensor] = field(default_factory=dict)
+    """Whatever else a part reports, one row per hypothesis."""
+
+
+class Source(Protocol):
+    """What `prepare` made of a batch of sentences: one row per sentence, read-only."""
+
+    @property
+    def rows(self) -> int:
+        """How many sentences."""
+
+    @property
+    def src_len(self) -> int:
+        """Source steps, padding included."""
+
+    @property
+    def valid(self) -> Tensor:
+        """(sentences, src_len) bool, True = real token."""
+
+    def select(self, rows: Tensor) -> Source:
+        """The sentences `rows` (int64), in that order, repeats allowed."""
+
+
+class Decoder(Protocol):
+    """A next-token model with its state outside."""
+
+    def prepare(self, memories: Sequence[Any]) -> Any:
+        """What every step needs of the sources, computed once a batch."""
+
+    def start(self, source: Any, beam: int = 1) -> State:
+        """The state before the first token: `source.rows` × `beam` rows, a sentence's rows together."""
+
+    def step(self, tokens: Tensor, state: State, source: Any) -> tuple[StepOutput, State]:
+        """Read one token a row, score the next. `tokens` (rows,); the beam is rows / `source.rows`."""
