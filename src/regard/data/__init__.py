@@ -1,0 +1,1 @@
+"""Reading, cutting into tokens, preparing on disk, batching."""

@@ -1,0 +1,165 @@
+"""What a recipe says about its data: which files, which columns, how text becomes tokens.
+
+    data:
+      train: {table: train.tsv.gz}
+      valid: {table: valid.tsv.gz}
+      source_column: 1
+      target_column: 2
+      source: {tokenizer: bpe, vocab: 6000}
+      target: {tokenizer: bpe, vocab: 6000}
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from regard.config import Config
+
+Files = str | list[str]
+Column = Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(min_length=1)]
+
+SPECIALS = 4
+"""PAD, UNK, BOS and EOS come first in every vocabulary."""
+SMALLEST_VOCABULARY = SPECIALS + 256 + 1
+"""The special tokens, the 256 bytes that make every text writable, and one piece to learn."""
+
+
+class SplitConfig(Config):
+    """Where one split comes from: a table, a pair of parallel text files, or a `datasets` name."""
+
+    table: Files | None = None
+    """TSV, CSV, JSONL or Parquet files, or a pronouncing dictionary; several are read one after another; `.gz` too."""
+    source: Files | None = None
+    """Parallel plain text: line i of `source` goes with line i of `target`; several files are read one after another."""
+    target: Files | None = None
+    """The other side of `source`; several files for one source file are further references (training uses the first)."""
+    hub: str | None = None
+    """A `datasets` hub name, or a local folder of that shape."""
+    hub_config: str | None = None
+    """The configuration of the hub data set, where it has several."""
+    hub_split: str | None = None
+    """The split of the hub data set, such as `train` or `validation`; needed with `hub`."""
+    percent: tuple[int, int] | None = None
+    """Keep examples with a <= hash(source text) mod 100 < b: a fixed split for data that has none."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SplitConfig:
+        places = [self.table is not None, self.source is not None or self.target is not None, self.hub is not None]
+        if sum(places) != 1:
+            raise ValueError("a split names exactly one of: table, source and target, hub")
+        if (self.source is None) != (self.target is None):
+            raise ValueError("parallel text needs both source and target")
+        if self.source is not None and len(self.sources()) > 1 and len(self.sources()) != len(self.targets()):
+            raise ValueError("several source files need as many target files, in the same order")
+        if any(files == [] for files in (self.table, self.source, self.target)):
+            raise ValueError("a list of files is empty")
+        if self.hub is not None and self.hub_split is None:
+            raise ValueError("hub needs hub_split, such as train")
+        if self.percent is not None and not 0 <= self.percent[0] < self.percent[1] <= 100:
+            raise ValueError("percent is [a, b) with 0 <= a < b <= 100, such as [0, 90]")
+        return self
+
+    def tables(self) -> list[str]:
+        return _as_list(self.table)
+
+    def sources(self) -> list[str]:
+        return _as_list(self.source)
+
+    def targets(self) -> list[str]:
+        return _as_list(self.target)
+
+
+class TextConfig(Config):
+    """How the text of one side is cleaned and cut into pieces."""
+
+    normalize: Literal["NFC", "NFKC", "none"] = "NFC"
+    """NFC makes equal-looking texts equal and loses nothing; NFKC also folds width and ligatures; both trim and
+    fold white space to single spaces. `none` leaves the text alone."""
+    lowercase: bool = False
+    """Lower-case the text; off, because it cannot be undone in the output."""
+    remove: str | None = None
+    """A regular expression whose matches are deleted, such as `[0-9]` for the stress marks of CMUdict."""
+    tokenizer: Literal["char", "word", "bpe", "unigram"] = "bpe"
+    """Pieces: characters, words between spaces, or learned subwords; BPE by convention for sentences."""
+    vocab: int = 8000
+    """At most this many ids, the 4 special and 256 byte ids included; 8000 suits some 10,000 to 500,000 sentences."""
+    min_frequency: Annotated[int, Field(ge=1)] = 1
+    """A word, character or merge seen less often is not learned and spelled by smaller pieces; 1 keeps all there is room for."""
+    stop_words: list[str] = []
+    """Words to delete, compared after lower-casing; none by default, as translation needs them."""
+
+    @field_validator("vocab")
+    @classmethod
+    def _room(cls, vocab: int) -> int:
+        if vocab < SMALLEST_VOCABULARY:
+            raise ValueError(
+                f"a vocabulary of {vocab} is too small: {SPECIALS} special tokens, 256 bytes (so that no character is "
+                f"ever lost) and at least one piece make {SMALLEST_VOCABULARY}; set vocab to {SMALLEST_VOCABULARY} or more"
+            )
+        return vocab
+
+    @field_validator("remove")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        return pattern
+
+
+class DataConfig(Config):
+    """All of the data of one run."""
+
+    root: str | None = None
+    """The folder that relative paths are below; else the environment's REGARD_DATA, else the current folder."""
+    train: SplitConfig
+    """What the model learns from."""
+    valid: SplitConfig
+    """What chooses the best checkpoint."""
+    test: SplitConfig | None = None
+    """What `regard evaluate` measures on; optional, as a run does not need it."""
+    format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "text", "dictionary"] = "auto"
+    """`auto` goes by the file's suffix; `dictionary` is CMUdict's: `word(2) P H # comment`; `text` is parallel text."""
+    separator: str | None = None
+    """What separates columns; a tab in TSV and a comma in CSV unless told."""
+    source_column: Column = 0
+    """By number from 0, or by name; a name in a TSV or CSV file means that its first row holds the names."""
+    target_column: Column | list[Column] = 1
+    """The same; several are several references, of which training uses the first."""
+    source: TextConfig = TextConfig()
+    """The text that is read."""
+    target: TextConfig = TextConfig()
+    """The text that is written."""
+    shared_vocabulary: bool = False
+    """One vocabulary for both sides: good for languages that share an alphabet, and needed to tie all embeddings."""
+    max_length: Annotated[int, Field(ge=1)] = 512
+    """Training examples with more tokens than this on a side are left out and counted; 512 keeps a batch in memory."""
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """More bad lines than this stop the run: one in a hundred is noise, more is a wrong setting."""
+    cache: str | None = None
+    """Folder for prepared data; else the environment's REGARD_CACHE, else ~/.cache/regard."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        columns = [self.source_column, *self.target_columns()]
+        if not self.target_columns():
+            raise ValueError("target_column is empty")
+        if len({type(column) for column in columns}) > 1:
+            raise ValueError(f"columns are given all by number or all by name, found {columns}")
+        one, other = (t.model_dump(include={"tokenizer", "vocab", "min_frequency"}) for t in (self.source, self.target))
+        if self.shared_vocabulary and one != other:
+            raise ValueError(
+                f"shared_vocabulary needs the same tokenizer, vocab and min_frequency on both sides, found {one} and {other}"
+            )
+        return self
+
+    def target_columns(self) -> list[Column]:
+        return self.target_column if isinstance(self.target_column, list) else [self.target_column]
+
+
+def _as_list(files: Files | None) -> list[str]:
+    return [] if files is None else [files] if isinstance(files, str) else list(files)
