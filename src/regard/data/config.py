@@ -1,12 +1,12 @@
 """What a recipe says about its data: which files, which columns, how text becomes tokens.
 
-    data:
-      train: {table: train.tsv.gz}
-      valid: {table: valid.tsv.gz}
-      source_column: 1
-      target_column: 2
-      source: {tokenizer: bpe, vocab: 6000}
-      target: {tokenizer: bpe, vocab: 6000}
+data:
+  train: {table: train.tsv.gz}
+  valid: {table: valid.tsv.gz}
+  source_column: 1
+  target_column: 2
+  source: {tokenizer: bpe, vocab: 6000}
+  target: {tokenizer: bpe, vocab: 6000}
 """
 
 from __future__ import annotations

@@ -1,0 +1,205 @@
+"""Text to ids and back, over Hugging Face `tokenizers`.
+
+Every kind falls back to bytes: ids 4 to 259 stand for the 256 bytes, so any Unicode text is written without loss
+and no text is ever unknown. Ids 0 to 3 are the special tokens; they have names for people, but no text is ever
+read as one: "</s>" in a text is four characters.
+
+    decode(encode([text])[0]) == normalize(text, config)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from regard.data.config import SPECIALS, TextConfig
+from regard.data.text import normalize
+from regard.errors import RegardError
+
+# The same everywhere, and no warning when data workers fork; encoding is rarely what one waits for.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+PAD, UNK, BOS, EOS = range(SPECIALS)
+SPECIAL_NAMES = ["<pad>", "<unk>", "<s>", "</s>"]
+BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(256)]  # the names that `tokenizers` looks for
+RESERVED = SPECIAL_NAMES + BYTE_NAMES
+FORMAT = 1
+
+
+class Tokenizer:
+    """A vocabulary with the rules for one side's text.
+
+    >>> tokenizer = Tokenizer.train(["a b", "b c"], TextConfig(tokenizer="word", vocab=300))
+    >>> tokenizer.decode(tokenizer.encode(["c  b é"])[0])
+    'c b é'
+    """
+
+    def __init__(self, core: tokenizers.Tokenizer, config: TextConfig):
+        """`core` from `build_core`; `config` for the cleaning. See `train` and `load`."""
+        self.config = config
+        self._core = core
+        self._names = [core.id_to_token(i) for i in range(core.get_vocab_size())]
+        # Words carry the space before them, so a line starts with a space that belongs to no one.
+        self._spaced = config.tokenizer != "char"
+
+    @property
+    def size(self) -> int:
+        """How many ids there are; ids are 0 … size − 1."""
+        return len(self._names)
+
+    def normalize(self, text: str) -> str:
+        return normalize(text, self.config)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, cleaned first; without BOS and EOS. An empty text gives an empty list."""
+        cleaned = [self.normalize(text) for text in texts]
+        if self._spaced:
+            cleaned = [" " + text if text else text for text in cleaned]
+        return [encoding.ids for encoding in self._core.encode_batch_fast(cleaned, add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these ids; special ids are dropped, bytes that are no UTF-8 become U+FFFD."""
+        text = self._core.decode([int(i) for i in ids if i >= SPECIALS], skip_special_tokens=False)
+        return text.removeprefix(" ") if self._spaced else text
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """One readable piece for each id, for pictures: "▁" marks the space before a subword (words show none);
+        of a character in bytes, the first byte shows the character and each further one "·"; a byte that belongs
+        to no character is shown as "<0x…>"."""
+        shown: list[str] = []
+        for start, stop in _runs(ids):
+            if _is_byte(ids[start]):
+                shown += _show_bytes(bytes(int(i) - SPECIALS for i in ids[start:stop]))
+            else:
+                shown.append(self._show(self._names[ids[start]]))
+        return shown
+
+    def _show(self, name: str) -> str:
+        if self.config.tokenizer == "word":
+            return name.removeprefix(" ") or "▁"
+        return name.replace(" ", "▁")
+
+    def with_config(self, config: TextConfig) -> Tokenizer:
+        """The same vocabulary with another side's cleaning, for vocabularies that are shared."""
+        return Tokenizer(self._core, config.model_copy(update={"tokenizer": self.config.tokenizer}))
+
+    def to_json(self) -> str:
+        """Everything there is to this tokenizer; equal tokenizers give equal strings."""
+        core = json.loads(self._core.to_str())
+        content = {"format": FORMAT, "text": self.config.model_dump(mode="json"), "tokenizers": core}
+        return json.dumps(content, ensure_ascii=False, indent=None, separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "tokenizer") -> Tokenizer:
+        """The inverse of `to_json`. It is parsed as data: nothing in it can be executed."""
+        try:
+            content: dict[str, Any] = json.loads(text)
+            found = content["format"]
+            if found != FORMAT:
+                raise RegardError(
+                    f"{where} has tokenizer format {found}, this version reads {FORMAT}: train again or update Regard."
+                )
+            core = tokenizers.Tokenizer.from_str(json.dumps(content["tokenizers"]))
+            tokenizer = cls(core, TextConfig(**content["text"]))
+        except RegardError:
+            raise
+        except Exception as error:  # `tokenizers` raises bare Exception on content it cannot use
+            raise RegardError(
+                f"{where} is not a tokenizer file of Regard ({error}): restore it or train again."
+            ) from None
+        if tokenizer._names[: len(RESERVED)] != RESERVED:
+            raise RegardError(
+                f"{where} does not begin with Regard's special tokens and bytes: restore it or train again."
+            )
+        return tokenizer
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RegardError(f"{path} cannot be read as a tokenizer ({error}): restore it or train again.") from None
+        return cls.from_json(text, str(path))
+
+    @classmethod
+    def train(cls, texts: Iterable[str], config: TextConfig) -> Tokenizer:
+        """Learn a vocabulary; the same texts give the same tokenizer, on any number of threads (for unigram pieces
+        see `learn_unigram`)."""
+        from regard.data.vocabulary import LEARNERS
+
+        return cls(LEARNERS[config.tokenizer]((normalize(text, config) for text in texts), config), config)
+
+    @classmethod
+    def train_shared(
+        cls, one: Iterable[str], other: Iterable[str], configs: tuple[TextConfig, TextConfig]
+    ) -> tuple[Tokenizer, Tokenizer]:
+        """One vocabulary from both sides' texts, each cleaned in its own way."""
+        from regard.data.vocabulary import LEARNERS
+
+        def cleaned() -> Iterable[str]:
+            for texts, config in zip((one, other), configs, strict=True):
+                for text in texts:
+                    yield normalize(text, config)
+
+        core = LEARNERS[configs[0].tokenizer](cleaned(), configs[0])
+        return cls(core, configs[0]), cls(core, configs[1])
+
+
+def build_core(model: models.Model, *, spaced: bool, isolate: bool) -> tokenizers.Tokenizer:
+    """The rules around a vocabulary.
+
+    spaced   cut before every space, so that a piece is at most one word with the space before it
+    isolate  "<" is always alone, so that no learned piece can be spelled like "</s>" or "<0x41>"
+    """
+    core = tokenizers.Tokenizer(model)
+    cuts: list[Any] = []
+    if spaced:
+        cuts.append(pre_tokenizers.Split(" ", "merged_with_next"))
+    if isolate:
+        cuts.append(pre_tokenizers.Split("<", "isolated"))
+    if cuts:
+        core.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    core.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    return core
+
+
+def _is_byte(token: int) -> bool:
+    return SPECIALS <= token < len(RESERVED)
+
+
+def _runs(ids: Sequence[int]) -> Iterable[tuple[int, int]]:
+    """Spans of neighbouring byte ids; every other id alone."""
+    start = 0
+    while start < len(ids):
+        stop = start + 1
+        while _is_byte(ids[start]) and stop < len(ids) and _is_byte(ids[stop]):
+            stop += 1
+        yield start, stop
+        start = stop
+
+
+def _show_bytes(data: bytes) -> list[str]:
+    shown: list[str] = []
+    while data:
+        for width in (1, 2, 3, 4):
+            try:
+                character = data[:width].decode("utf-8")
+            except UnicodeDecodeError:
+                continue
+            shown += ["▁" if character == " " else character if character.isprintable() else f"<0x{data[0]:02X}>"]
+            shown += ["·"] * (width - 1)
+            data = data[width:]
+            break
+        else:
+            shown.append(f"<0x{data[0]:02X}>")
+            data = data[1:]
+    return shown

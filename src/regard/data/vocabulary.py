@@ -1,0 +1,146 @@
+"""Learning a vocabulary from text: characters, words, BPE or unigram pieces.
+
+Each learner sees cleaned texts once, in a stream, and holds only counts of distinct words or characters. The ids
+are: 4 special tokens, 256 bytes, then the learned pieces, most useful first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import tokenizers
+from tokenizers import models, trainers
+
+from regard.data.config import TextConfig
+from regard.data.tokenizer import RESERVED, UNK, build_core
+from regard.errors import RegardError
+
+CHARACTER_SHARE = 0.5
+"""Of a BPE or unigram vocabulary, single characters take at most this share; rarer ones are spelled in bytes."""
+
+
+def learn_characters(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """The most frequent characters; spaces are characters too. No merges."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    return _without_merges(_most_frequent(counts, config), whole_words=False)
+
+
+def learn_words(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """The most frequent words between spaces; other words are spelled in bytes."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text.split(" "))
+    del counts[""]
+    # " " alone begins words that are spelled, and stands for further spaces in a run.
+    words = [" "] + [" " + word for word in _most_frequent(counts, config, extra=1)]
+    return _without_merges(words, whole_words=True)
+
+
+def learn_bpe(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) within words; bytes for rare characters."""
+    words = _count_words(texts)
+    alphabet = _alphabet(words, config)
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab - len(RESERVED),
+        min_frequency=config.min_frequency,
+        initial_alphabet=sorted(alphabet),
+        limit_alphabet=len(alphabet),  # the trainer would break ties by chance; the given alphabet always stays
+        show_progress=False,
+    )
+    model = _train(models.BPE(), trainer, words)
+    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    merges = [(left, right) for left, right in model["merges"]]
+    bpe = models.BPE(vocab=_ids(pieces), merges=merges, byte_fallback=True, unk_token=RESERVED[UNK])
+    return build_core(bpe, spaced=True, isolate=True)
+
+
+def learn_unigram(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """Unigram language model pieces (Kudo 2018, arXiv:1804.10959) within words; bytes for rare characters.
+
+    The trainer of `tokenizers` adds up probabilities in an order that changes from run to run, which shows from
+    the 15th digit on. Scores are rounded to 5 decimals, so that the same natural text gives the same tokenizer;
+    but where two pieces are exactly as good as each other, as in small generated text, either may be kept. What
+    was learned is stored with the prepared data and with the run, and is never learned a second time.
+    """
+    words = _count_words(texts)
+    alphabet = _alphabet(words, config)
+    room = config.vocab - len(RESERVED)
+    known: Counter[str] = Counter()
+    for word, count in words.items():
+        known["".join(character for character in word if character in alphabet)] += count
+    trainer = trainers.UnigramTrainer(vocab_size=max(room, len(alphabet) + 1), show_progress=False)
+    scores = {piece: round(score, 5) for piece, score in _train(models.Unigram(), trainer, known)["vocab"]}
+    floor = min(scores.values(), default=0.0)
+    ranked = sorted((p for p in scores if p not in alphabet), key=lambda piece: (-scores[piece], piece))
+    kept = sorted([*alphabet, *ranked[: room - len(alphabet)]], key=lambda piece: (-scores.get(piece, floor), piece))
+    # Bytes and special tokens never win by score: they would have to be spelled, and "<" is always cut off alone.
+    vocabulary = [(name, floor - 10.0) for name in RESERVED] + [(piece, scores.get(piece, floor)) for piece in kept]
+    return build_core(models.Unigram(vocabulary, UNK, byte_fallback=True), spaced=True, isolate=True)
+
+
+LEARNERS: dict[str, Callable[[Iterable[str], TextConfig], tokenizers.Tokenizer]] = {
+    "char": learn_characters,
+    "word": learn_words,
+    "bpe": learn_bpe,
+    "unigram": learn_unigram,
+}
+
+
+def _train(model: models.Model, trainer: Any, words: Counter[str]) -> dict[str, Any]:
+    """What `tokenizers` learned, as its JSON says it; words are fed in a fixed order, as often as they were seen."""
+
+    def fed() -> Iterator[str]:
+        for word in sorted(words):
+            for done in range(0, words[word], 1000):
+                yield word * min(1000, words[word] - done)
+
+    core = build_core(model, spaced=True, isolate=True)
+    core.train_from_iterator(fed(), trainer)
+    return dict(json.loads(core.to_str())["model"])
+
+
+def _count_words(texts: Iterable[str]) -> Counter[str]:
+    """How often each word occurs, with the space before it."""
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(" " + word for word in text.split(" ") if word)
+    return words
+
+
+def _alphabet(words: Counter[str], config: TextConfig) -> set[str]:
+    """The characters that become pieces: the most frequent, at most `CHARACTER_SHARE` of the room."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    room = max(1, int((config.vocab - len(RESERVED)) * CHARACTER_SHARE))
+    frequent = _most_frequent(counts, config)
+    return {" ", *[character for character in frequent if character != " "][: room - 1]}
+
+
+def _most_frequent(counts: Counter[str], config: TextConfig, extra: int = 0) -> list[str]:
+    """Pieces by falling count, ties by code point, as many as there is room for."""
+    if not counts:
+        raise RegardError(
+            "there is no text to learn a vocabulary from: is the training data empty, or all of it removed by its settings?"
+        )
+    frequent = [piece for piece, count in counts.items() if count >= config.min_frequency]
+    return sorted(frequent, key=lambda piece: (-counts[piece], piece))[: config.vocab - len(RESERVED) - extra]
+
+
+def _ids(pieces: list[str]) -> dict[str, int]:
+    names = RESERVED + pieces
+    assert len(set(names)) == len(names), "a learned piece is spelled like a reserved one"
+    return {name: i for i, name in enumerate(names)}
+
+
+def _without_merges(pieces: list[str], *, whole_words: bool) -> tokenizers.Tokenizer:
+    model = models.BPE(
+        vocab=_ids(pieces), merges=[], byte_fallback=True, ignore_merges=whole_words, unk_token=RESERVED[UNK]
+    )
+    return build_core(model, spaced=whole_words, isolate=False)

@@ -1,0 +1,194 @@
+"""Tokenizers lose nothing, read nothing as special, and are the same every time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from regard.data.config import TextConfig
+from regard.data.text import normalize
+from regard.data.tokenizer import BOS, BYTE_NAMES, EOS, PAD, SPECIAL_NAMES, SPECIALS, UNK, Tokenizer
+from regard.errors import RegardError
+
+KINDS = ["char", "word", "bpe", "unigram"]
+TEXTS = [
+    "ein kleines Mädchen klettert in ein Spielhaus .",
+    "ein Mann </s> schläft <pad> in einem grünen Raum <0x41><0x41>.",
+    "foo</s> foo</s> foo</s> foo</s> foo</s> <0x41> <0x41> <0x41> <0x41>",
+    "zwei Männer stehen am Herd und bereiten Essen zu .",
+    "▁ ▁▁ naïve café",
+] * 5
+
+
+def make(kind: str, **settings: object) -> Tokenizer:
+    return Tokenizer.train(TEXTS, TextConfig(tokenizer=kind, vocab=400, **settings))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[tuple[str, str], Tokenizer]:
+    return {(kind, form): make(kind, normalize=form) for kind in KINDS for form in ("NFC", "NFKC", "none")}
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.one_of(st.text(), st.text(alphabet="ab </s><pad>▁\u2581<0x41>é\u0301 ")))
+def test_any_text_comes_back(trained: dict[tuple[str, str], Tokenizer], text: str) -> None:
+    for tokenizer in trained.values():
+        [ids] = tokenizer.encode([text])
+        assert tokenizer.decode(ids) == normalize(text, tokenizer.config)
+        assert all(SPECIALS <= i < tokenizer.size for i in ids)
+        assert len(tokenizer.pieces(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_are_never_read_from_text(kind: str) -> None:
+    tokenizer = make(kind)
+    for name in [*SPECIAL_NAMES, *BYTE_NAMES]:
+        for text in (name, f"foo{name}", f"{name}{name} x"):
+            [ids] = tokenizer.encode([text])
+            assert min(ids) >= SPECIALS
+            assert tokenizer.decode(ids) == text
+
+
+def test_special_ids_are_fixed_and_dropped_when_decoding() -> None:
+    tokenizer = make("word")
+    assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3)
+    [ids] = tokenizer.encode(["ein Mann"])
+    assert tokenizer.decode([BOS, *ids, EOS, PAD]) == "ein Mann"
+    assert tokenizer.pieces([BOS, *ids, EOS]) == ["<s>", "ein", "Mann", "</s>"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_empty_text_is_no_token(kind: str) -> None:
+    tokenizer = make(kind)
+    assert tokenizer.encode(["", "   "]) == [[], []]
+    assert tokenizer.decode([]) == ""
+
+
+def test_each_kind_cuts_as_it_says() -> None:
+    assert make("char").pieces(make("char").encode(["ein M"])[0]) == ["e", "i", "n", "▁", "M"]
+    assert make("word").pieces(make("word").encode(["ein Mann"])[0]) == ["ein", "Mann"]
+    assert "".join(make("bpe").pieces(make("bpe").encode(["zwei Männer"])[0])) == "▁zwei▁Männer"
+    assert len(make("bpe").encode(["zwei Männer"])[0]) < len("▁zwei▁Männer")
+
+
+def test_bytes_are_shown_as_their_character() -> None:
+    tokenizer = make("char")
+    assert tokenizer.pieces(tokenizer.encode(["日a"])[0]) == ["日", "·", "·", "a"]
+    assert tokenizer.pieces([SPECIALS + 0xE6, SPECIALS + 0x0A]) == ["<0xE6>", "<0x0A>"]
+    assert tokenizer.decode([SPECIALS + 0xE6]) == "\ufffd"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_is_loaded(kind: str, tmp_path: Path) -> None:
+    tokenizer = make(kind, remove="[0-9]", lowercase=True)
+    tokenizer.save(tmp_path / "t.json")
+    again = Tokenizer.load(tmp_path / "t.json")
+    assert again.to_json() == tokenizer.to_json()
+    assert again.config == tokenizer.config
+    assert again.encode(TEXTS) == tokenizer.encode(TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["char", "word", "bpe"])
+def test_training_is_the_same_in_every_process(kind: str) -> None:
+    """Hash seeds and threads differ from process to process; the tokenizer may not."""
+    script = (
+        "import sys, hashlib; from regard.data.config import TextConfig; from regard.data.tokenizer import Tokenizer\n"
+        "texts = [f'wort{i % 97} {i % 31}haus und{i % 7} ein{chr(228 + i % 40)}' for i in range(2000)]\n"
+        f"t = Tokenizer.train(texts, TextConfig(tokenizer='{kind}', vocab=500))\n"
+        "print(hashlib.sha256(t.to_json().encode()).hexdigest())"
+    )
+    found = set()
+    for parallel, seed in (("false", "1"), ("true", "2")):
+        environment = {**os.environ, "TOKENIZERS_PARALLELISM": parallel, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        found.add(done.stdout)
+    assert len(found) == 1
+
+
+def test_unigram_on_real_text_is_the_same_every_time(data_root: Path) -> None:
+    """The trainer's hash maps differ even within a process; ties are the stated exception."""
+    with gzip.open(data_root / "multi30k/tok/val.lc.norm.tok.en.gz", "rt", encoding="utf-8") as file:
+        texts = file.read().splitlines()
+    config = TextConfig(tokenizer="unigram", vocab=800)
+    assert Tokenizer.train(texts, config).to_json() == Tokenizer.train(texts, config).to_json()
+
+
+def test_min_frequency_and_room() -> None:
+    texts = ["a a a b b c"]
+    assert _words(Tokenizer.train(texts, TextConfig(tokenizer="word", min_frequency=2))) == {" ", " a", " b"}
+    assert _words(Tokenizer.train(texts, TextConfig(tokenizer="word", vocab=262))) == {" ", " a"}
+    assert _words(Tokenizer.train(texts, TextConfig(tokenizer="char", vocab=261))) == {" "}
+    for kind in KINDS:
+        for vocab in (261, 262, 300):
+            many = Tokenizer.train(["".join(map(chr, range(0x4E00, 0x4E80)))], TextConfig(tokenizer=kind, vocab=vocab))  # type: ignore[arg-type]
+            assert many.size <= vocab
+
+
+def _words(tokenizer: Tokenizer) -> set[str]:
+    return set(tokenizer._names[len(SPECIAL_NAMES) + 256 :])
+
+
+def test_shared_vocabulary_keeps_each_sides_cleaning() -> None:
+    configs = (TextConfig(tokenizer="word", lowercase=True), TextConfig(tokenizer="word"))
+    one, other = Tokenizer.train_shared(["Das Haus"], ["The house"], configs)
+    assert one.size == other.size == 260 + 5
+    assert one.decode(one.encode(["The HOUSE"])[0]) == "the house"
+    assert other.decode(other.encode(["The HOUSE"])[0]) == "The HOUSE"
+
+
+def test_vocabulary_of_three_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"vocabulary of 3 is too small.*261"):
+        TextConfig(vocab=3)
+
+
+def test_no_text_is_refused() -> None:
+    for kind in KINDS:
+        with pytest.raises(RegardError, match="no text to learn a vocabulary from"):
+            Tokenizer.train([], TextConfig(tokenizer=kind))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not a tokenizer file"),
+        ("[]", "not a tokenizer file"),
+        ('{"format": 99}', "tokenizer format 99"),
+        ('{"format": 1, "tokenizers": {}, "text": {}}', "not a tokenizer file"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(RegardError, match=message):
+        Tokenizer.load(tmp_path / "t.json")
+
+
+def test_a_foreign_vocabulary_is_refused(tmp_path: Path) -> None:
+    content = json.loads(make("char").to_json())
+    vocabulary = content["tokenizers"]["model"]["vocab"]
+    vocabulary["<pad>"], vocabulary["</s>"] = vocabulary["</s>"], vocabulary["<pad>"]
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    with pytest.raises(RegardError, match="special tokens"):
+        Tokenizer.load(tmp_path / "t.json")
+
+
+def test_normalize_by_hand() -> None:
+    assert normalize("e\u0301", TextConfig()) == "é"
+    assert normalize("ﬁ\u00a0x", TextConfig(normalize="NFKC")) == "fi x"
+    assert normalize(" a\t b\n", TextConfig()) == "a b"
+    assert normalize(" a\t b\n", TextConfig(normalize="none")) == " a\t b\n"
+    assert normalize("The Cat of the house", TextConfig(stop_words=["the", "of"])) == "Cat house"
+    assert normalize("AH0 K", TextConfig(remove="[0-9]")) == "AH K"
+    assert normalize("a\udc80b", TextConfig(normalize="none")) == "a\ufffdb"
+    assert unicodedata.is_normalized("NFC", normalize("İ\u0307", TextConfig(lowercase=True)))
