@@ -11,6 +11,7 @@ What users may rely on, loaded when first used, so that `import regard` costs mi
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
@@ -19,8 +20,7 @@ _HOMES = {
     "RegardError": "regard.errors",
     "Recipe": "regard.recipe",
     "load_recipe": "regard.recipe",
-    "train": "regard.train",
-    "Run": "regard.train",
+    "Run": "regard.train.run",
     "load": "regard.predict",
     "Predictor": "regard.predict",
     "search": "regard.decode",
@@ -29,7 +29,20 @@ _HOMES = {
     "METRICS": "regard.score",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "METRICS",
+    "Hypothesis",
+    "Predictor",
+    "Recipe",
+    "RegardError",
+    "Run",
+    "SearchConfig",
+    "__version__",
+    "load",
+    "load_recipe",
+    "search",
+    "train",
+]
 
 if TYPE_CHECKING:
     from regard.decode import Hypothesis, SearchConfig, search
@@ -37,7 +50,19 @@ if TYPE_CHECKING:
     from regard.predict import Predictor, load
     from regard.recipe import Recipe, load_recipe
     from regard.score import METRICS
-    from regard.train import Run, train
+    from regard.train.run import Run, train
+
+
+class _TrainFolder(ModuleType):
+    """`regard.train` is a folder of the package, and what users call: regard.train(recipe)."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        from regard.train.run import train
+
+        return train(*args, **options)
+
+
+importlib.import_module("regard.train").__class__ = _TrainFolder
 
 
 def __getattr__(name: str) -> Any:
