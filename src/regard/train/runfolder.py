@@ -1,0 +1,154 @@
+"""A run: a folder that is complete and readable by itself.
+
+    recipe.yaml              the recipe as resolved
+    tokenizer-source.json    and tokenizer-target.json
+    weights.safetensors      the best model so far (averaged, where the recipe averages)
+    run.json                 format version, status, scores, the weights' SHA-256
+    metrics.jsonl            the log          curves.png          the same as a picture
+    data-report.json         what was found in the data
+    checkpoint/              the newest state of training, for resuming
+    lock                     held while the run is written; the system lets go of it when the process dies
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from regard.errors import RegardError
+from regard.train.checkpoint import clean
+from regard.train.files import FORMAT, check_format, digest, json_bytes, pack, read_json, unpack, write_bytes
+from regard.train.log import read_metrics
+
+if TYPE_CHECKING:
+    from regard.data.tokenizer import Tokenizer
+    from regard.recipe import Recipe
+
+SIDES = ("source", "target")
+
+
+class Run:
+    """A run folder, for reading; `train` writes it.
+
+    run = Run("runs/demo-cmudict")
+    run.status, run.best              # 'finished', {'wer': 29.3, …}
+    run.recipe, run.weights()         # all that is needed to build the model again
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, status={self.status!r})"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """run.json, its format checked."""
+        if not self.path.is_dir():
+            raise RegardError(f"{self.path}: no such run folder; `regard train` makes one below runs/.")
+        path = self.path / "run.json"
+        if not path.is_file():
+            raise RegardError(f"{self.path}: no run.json: this folder is no run, or its training has not begun.")
+        info = read_json(path)
+        check_format(info.get("format"), path)
+        return info
+
+    @property
+    def status(self) -> str:
+        """`new`, `training` (under way, or killed), `interrupted` or `finished`."""
+        return str(self.info["status"]) if (self.path / "run.json").is_file() else "new"
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Validation scores of the weights that are kept; after the run, those of the final evaluation."""
+        info = self.info
+        return dict(info.get("final") or info.get("best") or {})
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was trained."""
+        from regard.recipe import load_recipe
+
+        path = self.path / "recipe.yaml"
+        if not path.is_file():
+            raise RegardError(f"{path}: the file is missing: is {self.path} a run folder?")
+        return load_recipe(path)
+
+    def tokenizers(self) -> dict[str, Tokenizer]:
+        """Tokenizers by side."""
+        from regard.data.tokenizer import Tokenizer
+
+        return {side: Tokenizer.load(self.path / f"tokenizer-{side}.json") for side in SIDES}
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by parameter name, their SHA-256 checked."""
+        digests = self.info.get("weights_sha256")
+        if not isinstance(digests, list) or not digests:
+            raise RegardError(f"{self.path}: no weights yet: the run stopped before its first validation.")
+        return unpack(self.path / "weights.safetensors", digests)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The log's records."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    # Writing: for the holder of the lock
+
+    def write_info(self, **changes: Any) -> None:
+        """Change keys of run.json."""
+        info = self.info if (self.path / "run.json").is_file() else {"format": FORMAT}
+        write_bytes(self.path / "run.json", json_bytes({**info, **changes}))
+
+    def write_weights(self, tensors: Mapping[str, Tensor], **info: Any) -> None:
+        """Replace the weights. Two files cannot change at one moment, so run.json accepts the old and the new
+        weights in between."""
+        content = pack(tensors)
+        new, old = digest(content), self.info.get("weights_sha256", [])[:1]
+        self.write_info(weights_sha256=[new, *old] if old != [new] else [new])
+        write_bytes(self.path / "weights.safetensors", content)
+        self.write_info(weights_sha256=[new], **info)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run; a second writer is refused."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / "lock", "a+")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise RegardError(f"{self.path}: cannot be written ({error.strerror}); choose another run folder.") from None
+        with file:
+            if not _lock(file.fileno()):
+                file.seek(0)
+                holder = file.read(20).strip() or "unknown"
+                raise RegardError(
+                    f"{self.path}: another process is training this run (process {holder}); wait for it, stop it, or "
+                    f"choose another run folder."
+                )
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            clean(self.path / "checkpoint")
+            yield
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the file could be locked for us alone, until it is closed or this process ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
