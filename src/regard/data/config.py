@@ -33,9 +33,9 @@ class SplitConfig(Config):
     table: Files | None = None
     """TSV, CSV, JSONL or Parquet files, or a pronouncing dictionary; several are read one after another; `.gz` too."""
     source: Files | None = None
-    """Parallel plain text: line i of `source` goes with line i of `target`; several files are read one after another."""
+    """Parallel plain text: line i of `source` goes with line i of `target`; several files follow one another."""
     target: Files | None = None
-    """The other side of `source`; several files for one source file are further references (training uses the first)."""
+    """The other side of `source`; several for one source file are more references (training uses the first)."""
     hub: str | None = None
     """A `datasets` hub name, or a local folder of that shape."""
     hub_config: str | None = None
@@ -87,8 +87,8 @@ class TextConfig(Config):
     vocab: int = 8000
     """At most this many ids, the 4 special and 256 byte ids included; 8000 suits some 10,000 to 500,000 sentences."""
     min_frequency: Annotated[int, Field(ge=1)] = 1
-    """A word, character or merge seen less often is not learned and spelled by smaller pieces; 1 keeps all there is room for."""
-    stop_words: list[str] = []
+    """A word, character or merge seen less often is spelled by smaller pieces; 1 keeps all there is room for."""
+    stop_words: tuple[str, ...] = ()
     """Words to delete, compared after lower-casing; none by default, as translation needs them."""
 
     @field_validator("vocab")
@@ -97,7 +97,7 @@ class TextConfig(Config):
         if vocab < SMALLEST_VOCABULARY:
             raise ValueError(
                 f"a vocabulary of {vocab} is too small: {SPECIALS} special tokens, 256 bytes (so that no character is "
-                f"ever lost) and at least one piece make {SMALLEST_VOCABULARY}; set vocab to {SMALLEST_VOCABULARY} or more"
+                f"ever lost) and at least one piece; set vocab to {SMALLEST_VOCABULARY} or more"
             )
         return vocab
 
@@ -153,7 +153,8 @@ class DataConfig(Config):
         one, other = (t.model_dump(include={"tokenizer", "vocab", "min_frequency"}) for t in (self.source, self.target))
         if self.shared_vocabulary and one != other:
             raise ValueError(
-                f"shared_vocabulary needs the same tokenizer, vocab and min_frequency on both sides, found {one} and {other}"
+                "shared_vocabulary needs the same tokenizer, vocab and min_frequency on both sides, "
+                f"found {one} and {other}"
             )
         return self
 

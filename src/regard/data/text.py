@@ -26,7 +26,7 @@ def normalize(text: str, config: TextConfig) -> str:
     if config.remove:
         text = _pattern(config.remove).sub("", text)
     if config.stop_words:
-        stop = _stop_words(tuple(config.stop_words))
+        stop = _stop_words(config.stop_words)
         text = " ".join(word for word in text.split() if word.lower() not in stop)
     if config.normalize == "none":
         return text

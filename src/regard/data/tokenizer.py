@@ -44,7 +44,7 @@ class Tokenizer:
         """`core` from `build_core`; `config` for the cleaning. See `train` and `load`."""
         self.config = config
         self._core = core
-        self._names = [core.id_to_token(i) for i in range(core.get_vocab_size())]
+        self._names = [str(core.id_to_token(i)) for i in range(core.get_vocab_size())]
         # Words carry the space before them, so a line starts with a space that belongs to no one.
         self._spaced = config.tokenizer != "char"
 
@@ -132,8 +132,7 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], config: TextConfig) -> Tokenizer:
-        """Learn a vocabulary; the same texts give the same tokenizer, on any number of threads (for unigram pieces
-        see `learn_unigram`)."""
+        """Learn a vocabulary; the same texts give the same tokenizer, on any number of threads."""
         from regard.data.vocabulary import LEARNERS
 
         return cls(LEARNERS[config.tokenizer]((normalize(text, config) for text in texts), config), config)

@@ -62,10 +62,9 @@ def learn_bpe(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
 def learn_unigram(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
     """Unigram language model pieces (Kudo 2018, arXiv:1804.10959) within words; bytes for rare characters.
 
-    The trainer of `tokenizers` adds up probabilities in an order that changes from run to run, which shows from
-    the 15th digit on. Scores are rounded to 5 decimals, so that the same natural text gives the same tokenizer;
-    but where two pieces are exactly as good as each other, as in small generated text, either may be kept. What
-    was learned is stored with the prepared data and with the run, and is never learned a second time.
+    The trainer of `tokenizers` works in an order that changes from run to run. It shows in two places, both
+    mended here: sums differ from the 15th digit on (scores are rounded to 5 decimals), and characters that no
+    piece needed get the lowest score plus 0.0001 times their turn (they get the lowest score).
     """
     words = _count_words(texts)
     alphabet = _alphabet(words, config)
@@ -76,6 +75,8 @@ def learn_unigram(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokeni
     trainer = trainers.UnigramTrainer(vocab_size=max(room, len(alphabet) + 1), show_progress=False)
     scores = {piece: round(score, 5) for piece, score in _train(models.Unigram(), trainer, known)["vocab"]}
     floor = min(scores.values(), default=0.0)
+    unneeded = floor + 0.0001 * (len(alphabet) + 1)
+    scores = {piece: floor if score < unneeded else score for piece, score in scores.items()}
     ranked = sorted((p for p in scores if p not in alphabet), key=lambda piece: (-scores[piece], piece))
     kept = sorted([*alphabet, *ranked[: room - len(alphabet)]], key=lambda piece: (-scores.get(piece, floor), piece))
     # Bytes and special tokens never win by score: they would have to be spelled, and "<" is always cut off alone.
@@ -127,7 +128,8 @@ def _most_frequent(counts: Counter[str], config: TextConfig, extra: int = 0) -> 
     """Pieces by falling count, ties by code point, as many as there is room for."""
     if not counts:
         raise RegardError(
-            "there is no text to learn a vocabulary from: is the training data empty, or all of it removed by its settings?"
+            "there is no text to learn a vocabulary from: "
+            "is the training data empty, or all of it removed by its settings?"
         )
     frequent = [piece for piece, count in counts.items() if count >= config.min_frequency]
     return sorted(frequent, key=lambda piece: (-counts[piece], piece))[: config.vocab - len(RESERVED) - extra]
