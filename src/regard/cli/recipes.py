@@ -1,0 +1,48 @@
+"""`regard recipes [NAME]`: what is shipped, where its data comes from, and whether that data is here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from regard.data.config import DataConfig
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="A recipe's name or file, to print its text.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Print it as resolved, every key written.")] = False,
+    root: Annotated[
+        str | None, typer.Option("--root", metavar="DIR", help="The data root; default: the environment's REGARD_DATA.")
+    ] = None,
+) -> None:
+    """The recipes that Regard ships: task, data, source, licence, and whether the files are under the data root."""
+    from regard.recipe import find_recipe, load_recipe
+
+    if name is None:
+        _table(root)
+    else:
+        text = load_recipe(name).to_yaml() if full else find_recipe(name).read_text(encoding="utf-8")
+        print(text, end="")
+
+
+def _table(root: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from regard.recipe import load_recipe, shipped_recipes
+
+    table = Table("recipe", "task", "data", "where from", "licence", "files here", show_lines=True)
+    for path in shipped_recipes():
+        recipe = load_recipe(path, [] if root is None else [f"data.root={root!r}"])
+        about, absent = recipe.about, missing_files(recipe.data)
+        here = "yes" if not absent else f"no: {absent[0]}"
+        table.add_row(path.stem, recipe.task, about.title, about.source, about.license, here)
+    Console().print(table)
+
+
+def missing_files(data: DataConfig) -> list[str]:
+    """Those of a recipe's files that are not where the data root says."""
+    raise NotImplementedError

@@ -1,0 +1,27 @@
+"""`regard train RECIPE [KEY=VALUE]…`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (see `regard recipes`) or a YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Any key of the recipe, such as train.epochs=5."),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="The run's folder; default: runs/ and the recipe's name."),
+    ] = None,
+) -> None:
+    """Train a recipe; where its run folder exists, resume it."""
+    from regard.recipe import find_recipe, load_recipe
+    from regard.train.run import train
+
+    resolved = load_recipe(recipe, overrides or ())
+    train(resolved, run or Path("runs") / find_recipe(recipe).stem)
