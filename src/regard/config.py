@@ -6,7 +6,10 @@ puts them together.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Annotated, Any, Union
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator
 
 
 class Config(BaseModel):
@@ -19,3 +22,25 @@ class Config(BaseModel):
         validate_default=True,
         allow_inf_nan=False,
     )
+
+
+def choice(parts: Mapping[str, type]) -> Any:
+    """The type of a recipe key that names one of `parts`, with that part's own settings.
+
+    In YAML `scope: whole` and `scope: {type: window, width: 5}` both work. Every part in `parts` carries a
+    nested `Config` whose field `type` is the literal of its own name, so a new part needs no line here.
+
+        class Settings(Config):
+            scope: choice(SCOPES) = "whole"
+    """
+    configs = tuple(part.Config for part in parts.values())  # type: ignore[attr-defined]
+    for name, config in zip(parts, configs, strict=True):
+        assert config.model_fields["type"].default == name, f"{config} says another type than its name {name!r}"
+    return Annotated[
+        Annotated[Union[configs], Discriminator("type")] if len(configs) > 1 else configs[0],  # noqa: UP007
+        BeforeValidator(_named),
+    ]
+
+
+def _named(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value

@@ -1,0 +1,79 @@
+"""The additive scores: a one-hidden-layer perceptron over query and key."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from regard import config
+from regard.ops.squash import tanh_sum
+
+
+class AdditiveScore(nn.Module):
+    """Score every source step with a one-hidden-layer perceptron.
+
+        score(q, m) = v · tanh(W q + U m + b)
+
+    Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A.1.2. Unlike the paper there is a bias; U m + b is
+    computed once per sentence, by `keys`.
+
+    query    (batch, queries, query)
+    keys     (batch, src_len, attn)     from `keys(values)`
+    returns  scores (batch, queries, src_len), any real number; masking is the normalizer's
+    """
+
+    class Config(config.Config):
+        """A perceptron over state and memory."""
+
+        type: Literal["additive"] = "additive"
+
+    fast = True
+    same_size = False
+
+    def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(query_dim, dim, bias=False)
+        self.key = nn.Linear(memory_dim, dim)
+        self.weight = nn.Linear(dim, 1, bias=False)
+
+    def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
+        return self.key(values)
+
+    def forward(
+        self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]
+    ) -> Float[Tensor, "batch queries src_len"]:
+        keys = keys[:, None] if keys.ndim == 3 else keys  # (batch, 1 or queries, src_len, attn)
+        return self.weight(tanh_sum(self.query(query)[:, :, None], keys))[..., 0]
+
+
+class ConcatScore(nn.Module):
+    """score(q, m) = v · tanh(W [q; m])      Luong, Pham & Manning 2015, equation 8, "concat".
+
+    One matrix over both, so its columns start out alike; otherwise AdditiveScore without a bias. The memory's
+    columns of W are applied once per sentence, by `keys`.
+    """
+
+    class Config(config.Config):
+        """A perceptron over state and memory, set side by side."""
+
+        type: Literal["concat"] = "concat"
+
+    fast = False
+    same_size = False
+
+    def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
+        super().__init__()
+        self.query_dim = query_dim
+        self.both = nn.Linear(query_dim + memory_dim, dim, bias=False)
+        self.weight = nn.Linear(dim, 1, bias=False)
+
+    def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
+        return F.linear(values, self.both.weight[:, self.query_dim :])
+
+    def forward(
+        self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]
+    ) -> Float[Tensor, "batch queries src_len"]:
+        keys = keys[:, None] if keys.ndim == 3 else keys  # (batch, 1 or queries, src_len, attn)
+        query = F.linear(query, self.both.weight[:, : self.query_dim])
+        return self.weight(tanh_sum(query[:, :, None], keys))[..., 0]

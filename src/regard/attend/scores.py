@@ -1,0 +1,97 @@
+"""How well a query and a key match: the multiplicative scores."""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from regard import config
+
+
+class DotScore(nn.Module):
+    """score(q, k) = q · k      Luong, Pham & Manning 2015, equation 8, "dot".
+
+    No parameters, so the decoder's state and the memory must have one size.
+    """
+
+    class Config(config.Config):
+        """Dot product of state and memory."""
+
+        type: Literal["dot"] = "dot"
+
+    fast = True
+    same_size = True
+    """query and memory must have the same number of features"""
+
+    def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
+        super().__init__()
+
+    def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
+        return values
+
+    def forward(
+        self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]
+    ) -> Float[Tensor, "batch queries src_len"]:
+        return dot(query, keys)
+
+
+class GeneralScore(nn.Module):
+    """score(q, m) = q · W m      Luong, Pham & Manning 2015, equation 8, "general".
+
+    W m is computed once per sentence, by `keys`.
+    """
+
+    class Config(config.Config):
+        """Dot product with a learned matrix between."""
+
+        type: Literal["general"] = "general"
+
+    fast = True
+    same_size = False
+
+    def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(memory_dim, query_dim, bias=False)
+
+    def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
+        return self.project(values)
+
+    def forward(
+        self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]
+    ) -> Float[Tensor, "batch queries src_len"]:
+        return dot(query, keys)
+
+
+class ScaledDotScore(nn.Module):
+    """score(q, m) = (W q) · (U m) / √dim      Vaswani et al. 2017, equation 1, with section 3.2.2's projections."""
+
+    class Config(config.Config):
+        """Dot product of two projections, divided by the root of their size."""
+
+        type: Literal["scaled_dot"] = "scaled_dot"
+
+    fast = False
+    same_size = False
+
+    def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(query_dim, dim, bias=False)
+        self.key = nn.Linear(memory_dim, dim, bias=False)
+        self.scale = dim**-0.5
+
+    def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
+        return self.key(values) * self.scale  # once per sentence instead of once per score
+
+    def forward(
+        self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]
+    ) -> Float[Tensor, "batch queries src_len"]:
+        return dot(self.query(query), keys)
+
+
+def dot(
+    query: Float[Tensor, "batch queries attn"], keys: Float[Tensor, "batch *queries src_len attn"]
+) -> Float[Tensor, "batch queries src_len"]:
+    """Every query with every key of its sentence, or with its own candidates' keys."""
+    if keys.ndim == 3:
+        return query @ keys.transpose(1, 2)
+    return (query[:, :, None] @ keys.transpose(2, 3))[:, :, 0]  # (batch, queries, candidates)

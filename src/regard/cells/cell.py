@@ -1,0 +1,138 @@
+"""What every recurrent cell offers: a step form for decoders, a sequence form for encoders."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from regard.config import Config
+
+CellState = tuple[Tensor, ...]
+"""The tensors a cell carries from step to step, each (batch, hidden); the first is its output."""
+
+Product = Callable[[Tensor, Tensor | None], Tensor]
+"""(x, addend) ↦ x · Wᵀ + addend, for one recurrent weight W: see `regard.ops.product`."""
+
+
+class Cell(nn.Module):
+    """One layer in one direction.
+
+    A new cell writes `project`, `recurrent_weight` and `advance`; `step` and a `sequence` that is right for ragged
+    lengths follow. Where a library kernel runs whole sequences, the cell overrides `sequence`, and the contract
+    test holds the two together, outputs and gradients.
+
+        cell = LSTM(LSTM.Config(), input_size=32, hidden=64)
+        state = cell.start(like=x, rows=8)               # zeros
+        state = cell.step(x[:, 0], state)                # x (8, steps, 32); state[0] is the output (8, 64)
+        outputs, state = cell.sequence(x, lengths)       # (8, steps, 64)
+    """
+
+    class Config(Config):
+        """Every cell's settings carry its name in `type`."""
+
+    state_names: tuple[str, ...] = ("h",)
+    """names of the state's tensors, the output first"""
+
+    def __init__(self, config: Config, input_size: int, hidden: int) -> None:
+        super().__init__()
+        self.input_size, self.hidden = input_size, hidden
+
+    @property
+    def input_weight(self) -> Float[Tensor, "gates input"]:
+        """The weight that `project` multiplies inputs with; decoders slice it to hoist parts out of the loop."""
+        raise NotImplementedError
+
+    @property
+    def input_bias(self) -> Float[Tensor, "gates"]:
+        raise NotImplementedError
+
+    @property
+    def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:
+        raise NotImplementedError
+
+    def advance(
+        self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
+    ) -> CellState:
+        """One step from projected input. `product` stands in for the product with `recurrent_weight`."""
+        raise NotImplementedError
+
+    def project(self, x: Float[Tensor, "*rows input"]) -> Float[Tensor, "*rows gates"]:
+        """The part of a step that needs no state, and so can be done for all steps at once."""
+        return nn.functional.linear(x, self.input_weight, self.input_bias)
+
+    def start(self, like: Tensor, rows: int) -> CellState:
+        """All zeros, in the dtype and on the device of `like`."""
+        return tuple(like.new_zeros(rows, self.hidden) for _ in self.state_names)
+
+    def step(self, x: Float[Tensor, "batch input"], state: CellState) -> CellState:
+        return self.advance(self.project(x), state)
+
+    def sequence(
+        self,
+        x: Float[Tensor, "batch steps input"],
+        lengths: Int[Tensor, "batch"] | None = None,
+        state: CellState | None = None,
+    ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
+        """All steps of every row; row b ends after `lengths[b]` ≥ 1 of them (None: all are full).
+
+        Outputs past a row's end are zero, and its final state is that of its last real step.
+        """
+        return self.plain_sequence(x, lengths, state)
+
+    def plain_sequence(
+        self,
+        x: Float[Tensor, "batch steps input"],
+        lengths: Int[Tensor, "batch"] | None = None,
+        state: CellState | None = None,
+    ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
+        """`sequence` as a loop of `advance`: the definition."""
+        state = self.start(x, x.shape[0]) if state is None else state
+        gates = self.project(x)
+        outputs = []
+        for t in range(x.shape[1]):
+            after = self.advance(gates[:, t], state)
+            if lengths is None:
+                state = after
+                outputs.append(state[0])
+            else:
+                running = (lengths > t).to(x.device)[:, None]
+                state = tuple(torch.where(running, new, old) for new, old in zip(after, state, strict=True))
+                outputs.append(torch.where(running, state[0], 0.0))
+        return torch.stack(outputs, 1), state
+
+
+class TorchCell(Cell):
+    """A cell that torch has a kernel for: the parameters are those of a one-layer `nn.RNNBase`."""
+
+    rnn: nn.RNNBase
+
+    @property
+    def input_weight(self) -> Float[Tensor, "gates input"]:
+        return self.rnn.weight_ih_l0
+
+    @property
+    def input_bias(self) -> Float[Tensor, "gates"]:
+        return self.rnn.bias_ih_l0
+
+    @property
+    def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:
+        return self.rnn.weight_hh_l0
+
+    def sequence(
+        self,
+        x: Float[Tensor, "batch steps input"],
+        lengths: Int[Tensor, "batch"] | None = None,
+        state: CellState | None = None,
+    ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
+        """`plain_sequence` by torch's kernel; packed only where lengths differ, since packing costs copies."""
+        stacked = None if state is None else tuple(part[None].contiguous() for part in state)
+        start = stacked[0] if stacked is not None and len(stacked) == 1 else stacked
+        if lengths is None or bool((lengths == x.shape[1]).all()):
+            outputs, final = self.rnn(x, start)
+        else:
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            packed, final = self.rnn(packed, start)
+            outputs, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
+        final = final if isinstance(final, tuple) else (final,)
+        return outputs, tuple(part[0] for part in final)

@@ -1,0 +1,43 @@
+"""Gated recurrent unit."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from regard import config
+from regard.cells.cell import CellState, Product, TorchCell
+
+
+class GRU(TorchCell):
+    """GRU with the reset gate applied after the recurrent product, as cuDNN and torch have it.
+
+        r, z = σ(W x + b + U h + d),   n = tanh(W_n x + b_n + r (U_n h + d_n)),   h' = (1 − z) n + z h
+
+    Cho et al. 2014 (arXiv:1406.1078), equations 5–8, where r multiplies h before the product and z and 1 − z
+    change places. Parameters in torch's layout (`nn.GRU`).
+    """
+
+    class Config(config.Config):
+        """The GRU cell."""
+
+        type: Literal["gru"] = "gru"
+
+    fast = True
+
+    def __init__(self, config: Config, input_size: int, hidden: int) -> None:
+        super().__init__(config, input_size, hidden)
+        self.rnn = nn.GRU(input_size, hidden, batch_first=True)
+
+    def advance(
+        self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
+    ) -> CellState:
+        (h,) = state
+        bias = self.rnn.bias_hh_l0
+        from_h = F.linear(h, self.recurrent_weight, bias) if product is None else product(h, None) + bias
+        x_r, x_z, x_n = gates.chunk(3, dim=-1)
+        h_r, h_z, h_n = from_h.chunk(3, dim=-1)
+        r, z = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
+        n = (x_n + r * h_n).tanh()
+        return (n + z * (h - n),)

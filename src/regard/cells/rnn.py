@@ -1,0 +1,36 @@
+"""The plain recurrent network."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from regard import config
+from regard.cells.cell import CellState, Product, TorchCell
+
+
+class RNN(TorchCell):
+    """h' = tanh(W x + b + U h + d): Elman 1990, parameters in torch's layout (`nn.RNN`)."""
+
+    class Config(config.Config):
+        """The plain (Elman) cell."""
+
+        type: Literal["rnn"] = "rnn"
+
+    fast = True
+
+    def __init__(self, config: Config, input_size: int, hidden: int) -> None:
+        super().__init__(config, input_size, hidden)
+        self.rnn = nn.RNN(input_size, hidden, batch_first=True)
+
+    @property
+    def input_bias(self) -> Float[Tensor, "gates"]:
+        return self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0
+
+    def advance(
+        self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
+    ) -> CellState:
+        (h,) = state
+        gates = torch.addmm(gates, h, self.recurrent_weight.T) if product is None else product(h, gates)
+        return (gates.tanh(),)

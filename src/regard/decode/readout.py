@@ -1,0 +1,45 @@
+"""From a decoder's features to scores over the vocabulary, and to the loss."""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from regard.decode.embedding import Embedding
+from regard.ops.dropout import dropout
+from regard.ops.loss import NllSums, chunked_nll
+from regard.ops.noise import Noise
+
+
+class SoftmaxReadout(nn.Module):
+    """logits = E (W features + c) + b, with E the target embedding (tied), or its own matrix.
+
+    Tying: Press & Wolf 2017. The projection W to the embedding's size is there in both cases: with it an output
+    layer of vocab × embed does the work of vocab × hidden.
+    """
+
+    def __init__(self, features: int, embedding: Embedding, *, tied: bool, drop: float = 0.0) -> None:
+        super().__init__()
+        vocab, embed = embedding.weight.shape
+        self.project = nn.Linear(features, embed)
+        self.table = embedding if tied else Embedding(vocab, embed)
+        self.bias = nn.Parameter(self.table.weight.new_zeros(vocab))
+        self.drop = drop
+
+    def logits(
+        self, features: Float[Tensor, "*rows features"], ids: Int[Tensor, "ids"] | None = None
+    ) -> Float[Tensor, "*rows scores"]:
+        """Scores before softmax, of the whole vocabulary or of `ids` alone."""
+        weight, bias = self.table.weight, self.bias
+        if ids is not None:
+            weight, bias = weight[ids], bias[ids]
+        return nn.functional.linear(self.project(features), weight, bias)
+
+    def nll(
+        self,
+        features: Float[Tensor, "tokens features"],
+        targets: Int[Tensor, "tokens"],
+        smoothing: float = 0.0,
+        noise: Noise | None = None,
+    ) -> NllSums:
+        """Summed cross-entropy of `targets`, in chunks: no tensor of tokens × vocab exists."""
+        projected = dropout(self.project(features), self.drop, noise, "readout")
+        return chunked_nll(projected, self.table.weight, self.bias, targets, smoothing)

@@ -1,0 +1,281 @@
+"""The attentive recurrent decoder: attention before or after the cell, with or without input feeding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from regard import config
+from regard.attend import Attended, Attention
+from regard.cells import CELLS
+from regard.cells.cell import Product
+from regard.config import choice
+from regard.decode.bridge import Bridge
+from regard.decode.embedding import Embedding
+from regard.decode.protocol import StepOutput
+from regard.decode.readout import SoftmaxReadout
+from regard.decode.state import State
+from regard.encode.memory import Memory
+from regard.ops.dropout import sequence_dropout, sequence_mask
+from regard.ops.noise import Noise
+from regard.ops.product import LoopProduct
+
+
+@dataclass(frozen=True)
+class DecoderSource:
+    """A batch of sentences as the decoder reads them; see `regard.decode.protocol.Source`."""
+
+    attended: tuple[Attended, ...]
+    """one per memory; none for a decoder without attention"""
+    summary: Float[Tensor, "batch summary"]
+    valid: Bool[Tensor, "batch src_len"]
+    """of the first memory"""
+
+    @property
+    def rows(self) -> int:
+        return self.valid.shape[0]
+
+    @property
+    def src_len(self) -> int:
+        return self.valid.shape[1]
+
+    def select(self, rows: Int[Tensor, "rows"]) -> "DecoderSource":
+        attended = tuple(part.select(rows) for part in self.attended)
+        return DecoderSource(attended, self.summary.index_select(0, rows), self.valid.index_select(0, rows))
+
+
+@dataclass
+class Trace:
+    """What `teacher_forced` reports besides the features."""
+
+    weights: Float[Tensor, "batch tgt_len src_len"] | None = None
+    """attention to the first memory; None for a decoder without attention, or when not asked for"""
+
+
+@dataclass
+class _Run:
+    """What stays the same over one loop: products, masks. Made per call, never kept."""
+
+    fed: Product
+    """context and fed-back features → the first cell's gates"""
+    recurrent: list[Product]
+    combine: Product
+    masks: list[Tensor | None]
+    """dropout of the input of every layer past the first, one mask per sequence"""
+    feature_mask: Tensor | None
+    noise: Noise | None
+
+
+class RecurrentDecoder(nn.Module):
+    """Layers of cells that look back at the source with every token.
+
+    attend: after   h = cell([e; a⁻], h⁻), context = attend(h)          Luong, Pham & Manning 2015, sections 3, 3.3
+    attend: before  context = attend(h⁻), h = cell([e; context; a⁻], h⁻)    Bahdanau, Cho & Bengio 2015, A.2.2
+    features        a = tanh(W [h; context; e])                         Luong equation 5; with e: deep output
+
+    e is the token's embedding, a⁻ the features of the step before (input feeding), h the top layer's output. Bahdanau's deep
+    output has a maxout layer where we have tanh. Without attention there is no context, and the source speaks through
+    the first state alone (Sutskever, Vinyals & Le 2014).
+    """
+
+    class Config(config.Config):
+        """An attentive recurrent decoder."""
+
+        type: Literal["recurrent"] = "recurrent"
+        cell: choice(CELLS) = "lstm"
+        """LSTM: see the encoder's."""
+        hidden: int = Field(256, ge=1)
+        """Size of the state; the encoder's size is the convention."""
+        layers: int = Field(1, ge=1)
+        """One, as in the encoder."""
+        attend: Literal["before", "after"] = "after"
+        """After the cell: one product less in the chain of a step, and without input feeding the whole
+        sentence is trained in one call."""
+        input_feeding: bool = True
+        """The decoder is told where it has looked (Luong et al. 2015, section 3.3: +1.3 BLEU)."""
+        deep_output: bool = False
+        """Show the token's embedding to the output layer as well; with input feeding it has seen it already."""
+        residual: bool = False
+        """Add a layer's input to its output from the second layer on; needed past 3 or 4 layers."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        embedding: Embedding,
+        readout: "SoftmaxReadout",
+        attention: Attention.Config | None,
+        memory_dims: Sequence[int],
+        summary_size: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.config, self.dropout = config, dropout
+        self.embedding, self.readout = embedding, readout
+        hidden, layers, build = config.hidden, config.layers, CELLS[config.cell.type]
+        self.attentions = nn.ModuleList(
+            Attention(attention, query_dim=hidden, memory_dim=dim) for dim in memory_dims if attention
+        )
+        context = sum(part.context_dim for part in self.attentions)
+        self.fed_size = (context if config.attend == "before" else 0) + (hidden if config.input_feeding else 0)
+        sizes = [embedding.dim + self.fed_size] + [hidden] * (layers - 1)
+        self.cells = nn.ModuleList(build(config.cell, size, hidden) for size in sizes)
+        self.bridge = Bridge(summary_size, layers=layers, hidden=hidden, state_names=build.state_names)
+        self.combine = nn.Linear(hidden + context + (embedding.dim if config.deep_output else 0), hidden)
+
+    @property
+    def vocab(self) -> int:
+        return self.embedding.weight.shape[0]
+
+    def prepare(self, memories: Sequence[Memory]) -> DecoderSource:
+        """Keys, values and masks: once per batch of sentences."""
+        attended = tuple(part.prepare(memory) for part, memory in zip(self.attentions, memories, strict=False))
+        summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
+        return DecoderSource(attended, summary, memories[0].src_valid)
+
+    def start(self, source: DecoderSource, beam: int = 1) -> State:
+        """The state before the first token, `source.rows` × `beam` rows, a sentence's rows together."""
+        state = self.bridge(source.summary)
+        if self.config.input_feeding:
+            state["features"] = source.summary.new_zeros(source.rows, self.config.hidden)
+        for index, part in enumerate(self.attentions):
+            for name, tensor in part.start(source.rows, source.summary.device).items():
+                state[f"attention.{index}.{name}"] = tensor
+        return {name: tensor.repeat_interleave(beam, 0) for name, tensor in state.items()} if beam > 1 else state
+
+    def step(
+        self, tokens: Int[Tensor, "rows"], state: State, source: DecoderSource
+    ) -> tuple[StepOutput, State]:
+        """Read one token a row, score the next."""
+        embedded = self.embedding(tokens)
+        features, state, weights = self._advance(self._project(embedded), embedded, state, source, self._run(None))
+        output = StepOutput(self.readout.logits(features), weights=weights[0] if weights else None)
+        output.aux = {f"weights.{index}": part for index, part in enumerate(weights[1:], start=1)}
+        return output, state
+
+    def teacher_forced(
+        self,
+        source: DecoderSource,
+        inputs: Int[Tensor, "batch tgt_len"],
+        noise: Noise | None = None,
+        keep_weights: bool = False,
+    ) -> tuple[Float[Tensor, "batch tgt_len features"], Trace]:
+        """Features for every step of `inputs` (the target with BOS before it), one row per sentence."""
+        embedded = sequence_dropout(self.embedding(inputs), self.dropout, noise, "decoder.in")
+        run, state = self._run(noise, like=embedded), self.start(source)
+        if not self.fed_size and all(part.stateless for part in self.attentions):
+            features, weights = self._all_steps(embedded, state, source, run)
+            return features, Trace(weights[0] if weights and keep_weights else None)
+        gates = self._project(embedded)  # every step's, in one product
+        features, kept = [], []
+        for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
+            features_t, state, weights = self._advance(gates_t, embedded_t, state, source, run)
+            features.append(features_t)
+            if keep_weights and weights:
+                kept.append(weights[0])
+        return torch.stack(features, 1), Trace(torch.stack(kept, 1) if kept else None)
+
+    def _project(self, embedded: Float[Tensor, "*rows embed"]) -> Float[Tensor, "*rows gates"]:
+        """The embedding's share of the first cell's gates."""
+        cell = self.cells[0]
+        return nn.functional.linear(embedded, cell.input_weight[:, : self.embedding.dim], cell.input_bias)
+
+    def _run(self, noise: Noise | None, like: Tensor | None = None) -> _Run:
+        first = self.cells[0].input_weight
+        masks: list[Tensor | None] = [None] * len(self.cells)
+        feature_mask = None
+        if noise is not None and like is not None:
+            hidden = self.config.hidden
+            for depth in range(1, len(self.cells)):
+                masks[depth] = sequence_mask(like, hidden, self.dropout, noise, f"decoder.{depth}")
+            feature_mask = sequence_mask(like, hidden, self.dropout, noise, "decoder.features")
+        return _Run(
+            fed=LoopProduct(first[:, self.embedding.dim :]),
+            recurrent=[LoopProduct(cell.recurrent_weight) for cell in self.cells],
+            combine=LoopProduct(self.combine.weight),
+            masks=masks,
+            feature_mask=feature_mask,
+            noise=noise,
+        )
+
+    def _attend(
+        self, query: Float[Tensor, "rows hidden"], state: State, source: DecoderSource, noise: Noise | None
+    ) -> tuple[list[Float[Tensor, "rows dim"]], list[Float[Tensor, "rows src_len"]], State]:
+        """Contexts and weights, one per memory. A sentence's keys are shared by its hypotheses."""
+        contexts, weights, after = [], [], {}
+        queries = query.view(source.rows, -1, query.shape[-1])  # (sentences, beam, hidden)
+        for index, (part, attended) in enumerate(zip(self.attentions, source.attended, strict=True)):
+            prefix = f"attention.{index}."
+            before = {
+                name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)
+            }
+            context, weight, next_state, _ = part(queries, attended, before, noise)
+            contexts.append(context.flatten(0, 1))
+            weights.append(weight.flatten(0, 1))
+            after.update({prefix + name: tensor for name, tensor in next_state.items()})
+        return contexts, weights, after
+
+    def _advance(
+        self, gates: Tensor, embedded: Tensor, state: State, source: DecoderSource, run: _Run
+    ) -> tuple[Float[Tensor, "rows features"], State, list[Tensor]]:
+        """One token of every row: the definition, used by `step` and by the loop of `teacher_forced`."""
+        before = self.config.attend == "before"
+        fed, after = [], {}
+        if before:
+            contexts, weights, after = self._attend(self._top(state), state, source, run.noise)
+            fed += contexts
+        if self.config.input_feeding:
+            fed.append(state["features"])
+        if fed:
+            gates = run.fed(torch.cat(fed, 1) if len(fed) > 1 else fed[0], gates)
+        for depth, cell in enumerate(self.cells):
+            if depth > 0:
+                below = output if run.masks[depth] is None else output * run.masks[depth]
+                gates = cell.project(below)
+            parts = cell.advance(
+                gates, tuple(state[f"{name}.{depth}"] for name in cell.state_names), run.recurrent[depth]
+            )
+            after.update({f"{name}.{depth}": part for name, part in zip(cell.state_names, parts, strict=True)})
+            output = below + parts[0] if self.config.residual and depth > 0 else parts[0]
+        if not before:
+            contexts, weights, attention_state = self._attend(output, state, source, run.noise)
+            after.update(attention_state)
+        features = self._features(output, contexts, embedded, run)
+        if self.config.input_feeding:
+            after["features"] = features
+        return features, after, weights
+
+    def _top(self, state: State) -> Tensor:
+        """The output of the last layer that the query is made of, before the cell has moved on."""
+        return state[f"{self.cells[-1].state_names[0]}.{len(self.cells) - 1}"]
+
+    def _features(
+        self, output: Tensor, contexts: list[Tensor], embedded: Tensor, run: _Run
+    ) -> Float[Tensor, "*rows features"]:
+        parts = [output, *contexts] + ([embedded] if self.config.deep_output else [])
+        x = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+        features = torch.tanh(run.combine(x.flatten(0, -2), self.combine.bias.expand(x[..., 0].numel(), -1)))
+        features = features.view(*x.shape[:-1], -1)
+        if run.feature_mask is None:
+            return features
+        return features * (run.feature_mask if x.ndim == 2 else run.feature_mask[:, None])
+
+    def _all_steps(
+        self, embedded: Tensor, state: State, source: DecoderSource, run: _Run
+    ) -> tuple[Float[Tensor, "batch tgt_len features"], list[Tensor]]:
+        """All tokens at once, when nothing that attention finds is fed back: the fast form of the loop."""
+        output = embedded
+        for depth, cell in enumerate(self.cells):
+            below = output if run.masks[depth] is None else output * run.masks[depth][:, None]
+            parts, _ = cell.sequence(below, None, tuple(state[f"{name}.{depth}"] for name in cell.state_names))
+            output = below + parts if self.config.residual and depth > 0 else parts
+        contexts, weights = [], []
+        for part, attended in zip(self.attentions, source.attended, strict=True):
+            context, weight, _, _ = part(output, attended, {}, run.noise)
+            contexts.append(context)
+            weights.append(weight)
+        return self._features(output, contexts, embedded, run), weights

