@@ -16,7 +16,7 @@ def command(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option("--run", metavar="DIR", help="The run's folder; default: runs/ and the recipe's name."),
+        typer.Option("--run", metavar="DIR", help="The run's folder; default: runs/RECIPE."),
     ] = None,
 ) -> None:
     """Train a recipe; where its run folder exists, resume it."""
