@@ -24,7 +24,8 @@ from regard.data.config import DataConfig
 from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
-from regard.recipe_errors import Places, explain, nearest
+from regard.recipe_errors import Places, did_you_mean, explain, nearest
+from regard.score.config import ScoreConfig
 from regard.train.config import TrainConfig
 from regard.yaml_text import MAX_BYTES, read_yaml, write_yaml
 
@@ -70,6 +71,8 @@ class Recipe(Config):
     """Optimisation, model selection, and the machine."""
     search: SearchConfig = SearchConfig()
     """How outputs are found, in the final evaluation and as the default of predictions."""
+    score: ScoreConfig = ScoreConfig()
+    """How outputs are compared with references."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
@@ -141,7 +144,7 @@ def find_recipe(path_or_name: str | Path) -> Path:
         return shipped[name]
     if path.is_dir():
         raise RegardError(f"{path}: a folder, expected a recipe (a YAML file, or a name: see `regard recipes`).")
-    hint = nearest(name, list(shipped)) or "; `regard recipes` lists those that Regard ships."
+    hint = did_you_mean(name, list(shipped)) or "; `regard recipes` lists those that Regard ships."
     raise RegardError(f"{path_or_name}: no such recipe{hint}")
 
 

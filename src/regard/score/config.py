@@ -1,0 +1,16 @@
+"""How outputs are scored: every key below `score:` in a recipe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from regard.config import Config
+
+
+class ScoreConfig(Config):
+    """Options of the metrics, so that validation, evaluation and papers speak of one number."""
+
+    tokenize: Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab"] = "13a"
+    """sacreBLEU's tokenizer for BLEU; 13a is its default. `none` for text that is tokenised already."""
+    lowercase: bool = False
+    """Compare lower-cased texts; off: case is part of the output."""

@@ -1,0 +1,53 @@
+"""What training, prediction and evaluation ask of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol
+
+from torch import nn
+
+from regard.data.batches import Batch
+from regard.data.prepare import Pairs, Prepared
+from regard.data.tokenizer import Tokenizer
+from regard.model import LossSums
+from regard.ops.noise import Noise
+from regard.recipe import Recipe
+from regard.score.metric import Metric
+
+
+class Task(Protocol):
+    """How a recipe's data is read, which parts are built, what is minimised, and what counts as good.
+
+    A task owns no mathematics: parts and metrics are chosen here and written elsewhere.
+    """
+
+    summary: ClassVar[str]
+    """one line for `regard list tasks`"""
+    metrics: Mapping[str, bool]
+    """what `validate` reports, and whether higher is better"""
+    default_metric: str
+    """what chooses the best model unless the recipe says otherwise"""
+
+    def __init__(self, recipe: Recipe) -> None: ...
+
+    def prepare(self, tokenizers: Mapping[str, Tokenizer] | None = None) -> Prepared:
+        """Read and tokenise the training and validation data, with given tokenizers or new ones."""
+
+    def build(self, tokenizers: Mapping[str, Tokenizer]) -> nn.Module:
+        """The model, its first weights a function of the recipe's seed."""
+
+    def loss(self, model: nn.Module, batch: Batch, noise: Noise | None) -> LossSums:
+        """Sums over the batch's target tokens."""
+
+    def validate(self, model: nn.Module, prepared: Prepared, *, full: bool) -> dict[str, float]:
+        """Metrics on the validation data; `full`: the recipe's own search on all of it."""
+
+    def scorers(self) -> list[Metric]:
+        """The metrics of texts, with the recipe's options."""
+
+    def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
+        """Source texts, and for each the references that count as right."""
+
+    def finish(self, tokens: Sequence[int], tokenizers: Mapping[str, Tokenizer]) -> str:
+        """The text of an output."""

@@ -1,0 +1,100 @@
+"""What text-to-text tasks share: everything but the metrics and what an example is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from regard.data.batches import Batch, BatchPlan, collate
+from regard.data.prepare import Pairs, Prepared, prepare
+from regard.data.tokenizer import Tokenizer
+from regard.decode.config import SearchConfig
+from regard.decode.engine import decode_sentences
+from regard.model import LossSums, Seq2Seq, seeded
+from regard.ops.noise import Noise
+from regard.recipe import Recipe
+from regard.score.metric import Metric
+
+
+class TextTask:
+    """Text in, text out; a subclass says how outputs are scored."""
+
+    summary: ClassVar[str]
+    default_metric: ClassVar[str]
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def scorers(self) -> list[Metric]:
+        raise NotImplementedError
+
+    @property
+    def metrics(self) -> dict[str, bool]:
+        scores = {scorer.name: scorer.higher_is_better for scorer in self.scorers()}
+        return {**scores, "perplexity": False, "accuracy": True}
+
+    def prepare(self, tokenizers: Mapping[str, Tokenizer] | None = None) -> Prepared:
+        return prepare(self.recipe.data, tokenizers=tokenizers, about=self.recipe.about)
+
+    def build(self, tokenizers: Mapping[str, Tokenizer]) -> Seq2Seq:
+        return seeded(
+            self.recipe.seed,
+            Seq2Seq,
+            self.recipe.model,
+            source_vocab=tokenizers["source"].size,
+            target_vocab=tokenizers["target"].size,
+        )
+
+    def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
+        return model.loss(batch, smoothing=self.recipe.train.label_smoothing, noise=noise)
+
+    def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
+        """One example a line, with all of its references."""
+        return [pairs.source_text(i) for i in range(len(pairs))], [pairs.target_texts(i) for i in range(len(pairs))]
+
+    def finish(self, tokens: Sequence[int], tokenizers: Mapping[str, Tokenizer]) -> str:
+        return tokenizers["target"].decode(tokens)
+
+    def validate(self, model: Seq2Seq, prepared: Prepared, *, full: bool) -> dict[str, float]:
+        """Perplexity and token accuracy over all pairs; text metrics of greedy outputs on the first
+        `train.validate_sentences` examples, or, in full, of the recipe's own search on all."""
+        config = self.recipe.train
+        sources, references = self.examples(prepared.valid)
+        search = self.recipe.search.model_copy(update={"n_best": 1})
+        if not full:
+            sources, references = sources[: config.validate_sentences], references[: config.validate_sentences]
+            search = greedy(search)
+        outputs = decode_sentences(
+            lambda ids, lengths: [model.encode(ids, lengths)],
+            model.decoder,
+            prepared.tokenizers["source"].encode(sources),
+            search,
+            device=next(model.parameters()).device,
+        )
+        texts = [self.finish(best[0].tokens, prepared.tokenizers) for best in outputs]
+        scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
+        return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens)}
+
+
+def greedy(search: SearchConfig) -> SearchConfig:
+    """The same limits on outputs, one hypothesis: what validation during training can afford."""
+    return search.model_copy(update={"method": "greedy", "n_best": 1, "coverage_penalty": 0.0})
+
+
+@torch.no_grad()
+def teacher_forced_scores(model: nn.Module, pairs: Pairs, batch_tokens: int) -> dict[str, float]:
+    """Perplexity per target token (end marks counted), and the share of tokens that rank first, over all pairs."""
+    plan = BatchPlan(pairs.source_lengths, pairs.target_lengths, tokens=batch_tokens, seed=0)
+    device = next(model.parameters()).device
+    sums = np.zeros(3)
+    for indices in plan.epoch(0):
+        batch = collate(pairs, indices).to(device)
+        part = model.loss(batch)
+        sums += [float(part.nll), part.tokens, int(part.correct)]
+    nll, tokens, correct = sums.tolist()
+    return {"perplexity": math.exp(min(nll / tokens, 700.0)), "accuracy": 100.0 * correct / tokens}

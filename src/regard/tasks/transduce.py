@@ -1,0 +1,31 @@
+"""Word → its pronunciation, inflected form or transliteration."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from regard.data.prepare import Pairs
+from regard.score import METRICS
+from regard.score.metric import Metric
+from regard.tasks.text import TextTask
+
+
+class Transduce(TextTask):
+    """Rewrite words symbol by symbol: share of wrong outputs (WER) and edits per symbol (PER).
+
+    A source that stands in several lines has several right answers: they are one example with all of them as
+    references.
+    """
+
+    summary: ClassVar[str] = "word → pronunciation, inflection, transliteration (WER, PER)"
+    default_metric: ClassVar[str] = "wer"
+
+    def scorers(self) -> list[Metric]:
+        return [METRICS[name](lowercase=self.recipe.score.lowercase) for name in ("wer", "per")]
+
+    def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
+        """One example per distinct source, in order of appearance."""
+        grouped: dict[str, list[str]] = {}
+        for i in range(len(pairs)):
+            grouped.setdefault(pairs.source_text(i), []).extend(pairs.target_texts(i))
+        return list(grouped), list(grouped.values())

@@ -1,0 +1,24 @@
+"""Sentence → sentence in another language."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from regard.score import METRICS
+from regard.score.metric import Metric
+from regard.tasks.text import TextTask
+
+
+class Translate(TextTask):
+    """Translate sentences: BLEU, chrF and TER, as sacreBLEU computes them."""
+
+    summary: ClassVar[str] = "sentence → sentence in another language (BLEU, chrF, TER)"
+    default_metric: ClassVar[str] = "bleu"
+
+    def scorers(self) -> list[Metric]:
+        options = self.recipe.score
+        return [
+            METRICS["bleu"](tokenize=options.tokenize, lowercase=options.lowercase),
+            METRICS["chrf"](lowercase=options.lowercase),
+            METRICS["ter"](lowercase=options.lowercase),
+        ]
