@@ -20,12 +20,12 @@ _HOMES = {
     "RegardError": "regard.errors",
     "Recipe": "regard.recipe",
     "load_recipe": "regard.recipe",
-    "Run": "regard.train.run",
+    "Run": "regard.train.runfolder",
     "load": "regard.predict",
     "Predictor": "regard.predict",
-    "search": "regard.decode",
-    "SearchConfig": "regard.decode",
-    "Hypothesis": "regard.decode",
+    "search": "regard.decode.search",
+    "SearchConfig": "regard.decode.config",
+    "Hypothesis": "regard.decode.outputs",
     "METRICS": "regard.score",
 }
 
@@ -45,12 +45,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from regard.decode import Hypothesis, SearchConfig, search
+    from regard.decode.config import SearchConfig
+    from regard.decode.outputs import Hypothesis
+    from regard.decode.search import search
     from regard.errors import RegardError
     from regard.predict import Predictor, load
     from regard.recipe import Recipe, load_recipe
     from regard.score import METRICS
-    from regard.train.run import Run, train
+    from regard.train.run import train
+    from regard.train.runfolder import Run
 
 
 class _TrainFolder(ModuleType):

@@ -111,13 +111,14 @@ def describe(annotation: Any) -> str:
 
 
 def nearest(word: str, choices: Sequence[str], *, prefix: str = "") -> str:
-    """`; did you mean a or b?`, or the choices when none is near."""
+    """`; did you mean a or b?`, or all the choices when none is near."""
+    return did_you_mean(word, choices, prefix=prefix) or ("; there are " + ", ".join(choices) + "." if choices else ".")
+
+
+def did_you_mean(word: str, choices: Sequence[str], *, prefix: str = "") -> str:
+    """`; did you mean a or b?`, or nothing when none is near."""
     near = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
-    if near:
-        return "; did you mean " + " or ".join(prefix + choice for choice in near) + "?"
-    if 0 < len(choices) <= 40:
-        return "; there are " + ", ".join(choices) + "."
-    return ""
+    return "; did you mean " + " or ".join(prefix + choice for choice in near) + "?" if near else ""
 
 
 def _unknown(path: Path, model: type[BaseModel]) -> str:
@@ -132,7 +133,7 @@ def _unknown(path: Path, model: type[BaseModel]) -> str:
         elsewhere = last[near[0]] if near else []
         if elsewhere:
             return f"{dotted} is not a key; did you mean {' or '.join(elsewhere[:3])}?"
-    return f"{dotted} is not a key{nearest(word, siblings, prefix=prefix) or '.'}"
+    return f"{dotted} is not a key{nearest(word, siblings, prefix=prefix)}"
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from regard.errors import RegardError
 
@@ -52,7 +53,7 @@ def read_yaml(text: str, name: str) -> YamlText:
     except YAMLError as error:
         raise RegardError(f"{name}: not valid YAML, {str(error).splitlines()[0]}.") from None
     except RecursionError:
-        raise RegardError(f"{name}: not a recipe, brackets are nested hundreds deep.") from None
+        raise RegardError(f"{name}: values are nested hundreds deep; is this the right file?") from None
     result = YamlText(None)
     if root is not None:
         result.value = _Reader(name, result).read(root, ())
@@ -62,14 +63,28 @@ def read_yaml(text: str, name: str) -> YamlText:
 def write_yaml(value: Any) -> str:
     """The text of plain values, one key a line, in the order given; `read_yaml` gives the same values back."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Writer
     yaml.default_flow_style = False
     yaml.allow_unicode = True
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 100
-    yaml.representer.ignore_aliases = lambda _: True
     out = StringIO()
     yaml.dump(value, out)
     return out.getvalue()
+
+
+class _Writer(SafeRepresenter):
+    """ruamel.yaml's, but equal values are written out twice, and characters that YAML may fold are escaped."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def text(self, data: str) -> Node:
+        folded = any(character in data for character in "\x85\u2028\u2029")
+        return self.represent_scalar(_TAG + "str", data, style='"' if folded else None)
+
+
+_Writer.add_representer(str, _Writer.text)
 
 
 class _Reader:
