@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -28,6 +28,7 @@ class StepOutput:
     """Whatever else a part reports, one row per hypothesis."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """What `prepare` made of a batch of sentences: one row per sentence, read-only."""
 
@@ -44,9 +45,10 @@ class Source(Protocol):
         """(sentences, src_len) bool, True = real token."""
 
     def select(self, rows: Tensor) -> Source:
-        """The sentences `rows` (int64), in that order, repeats allowed."""
+        """The sentences `rows` (int64), in that order, repeats allowed; `src_len` stays."""
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A next-token model with its state outside."""
 

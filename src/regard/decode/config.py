@@ -1,0 +1,77 @@
+"""How outputs are searched: every key below `search:` in a recipe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from regard.config import Config
+
+
+class SearchConfig(Config):
+    """Greedy, beam search or sampling, with the limits that hold for all three.
+
+    Lengths count target tokens without the end of sentence; they depend on the sentence alone, never on the
+    batch it is decoded in.
+    """
+
+    method: Literal["greedy", "beam", "sample"] = "beam"
+    """greedy: the best token each time; beam: the best `beam` beginnings; sample: tokens drawn at random."""
+    beam: int = Field(5, ge=1)
+    """Beginnings kept alive per sentence, and outputs collected before one is chosen. Past 5 to 10, translation
+    gains nothing (Koehn & Knowles 2017, section 3.6)."""
+    n_best: int = Field(1, ge=1)
+    """Outputs returned per sentence, best first; at most `beam`. For sampling: independent samples, in the order
+    drawn. It changes nothing in the search, so the first is the same for every n_best."""
+    stop: Literal["beam", "bound"] = "beam"
+    """beam: a sentence is done when `beam` outputs are complete (the convention); bound: when no living
+    beginning can still beat the worst of those, which is exact and slower."""
+
+    length_penalty: float = Field(1.0, ge=0, le=10)
+    """α in log p / length^α, the end of sentence included. 1, the mean per token, is the convention; 0 ranks by
+    probability and prefers short outputs."""
+    coverage_penalty: float = Field(0.0, ge=0)
+    """β of Wu et al. 2016, eq. 14: punishes source steps that attention left out. 0, off: attentive recurrent
+    models seldom need it once lengths are normalized; try 0.2 where outputs drop words."""
+
+    min_length: int = Field(0, ge=0)
+    """No end of sentence before so many tokens; 0: none, an empty output may be right."""
+    max_length: int = Field(500, ge=1)
+    """Hard cap on tokens: bounds the time and memory that one runaway output costs."""
+    max_length_ratio: float = Field(2.0, ge=0)
+    """Tokens allowed per source step: above the target/source ratio of nearly every real pair."""
+    max_length_extra: int = Field(10, ge=0)
+    """Tokens allowed on top, so that short sources are not cut: max = ratio · source steps + extra."""
+    no_repeat_ngram: int = Field(0, ge=0)
+    """No sequence of so many tokens occurs twice in an output; 0: off, since real text repeats itself."""
+
+    temperature: float = Field(1.0, gt=0)
+    """Sampling only: scores are divided by it; 1 draws from the model as trained, less is more careful."""
+    top_k: int = Field(0, ge=0)
+    """Sampling only: draw among the k likeliest tokens; 0: all."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Sampling only: draw among the fewest tokens that hold this share of the probability (Holtzman et al.
+    2020); 1: all."""
+    seed: int = Field(1, ge=0, lt=2**63)
+    """Sampling only: with the sentence's number and the sample's, it fixes every draw."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> SearchConfig:
+        if self.method == "beam" and self.n_best > self.beam:
+            raise ValueError(f"n_best is {self.n_best}, more than beam, {self.beam}; raise beam to {self.n_best}")
+        if self.method == "greedy" and self.n_best > 1:
+            raise ValueError(f"n_best is {self.n_best}, but greedy search finds one output; set method: beam")
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length is {self.min_length}, more than max_length, {self.max_length}")
+        return self
+
+    @property
+    def width(self) -> int:
+        """Hypotheses that live side by side for one sentence (of one sample)."""
+        return self.beam if self.method == "beam" else 1
+
+    @property
+    def samples(self) -> int:
+        """How many times a sentence is decoded: once, or once per sample."""
+        return self.n_best if self.method == "sample" else 1

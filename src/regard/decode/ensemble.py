@@ -1,0 +1,103 @@
+"""Several models as one: the mean of their next-token probabilities.
+
+    log p(y) = logsumexp_m log p_m(y) - log M
+
+An arithmetic mean, so one model that knows is enough; models may differ in everything but the target vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.decode.protocol import Decoder, StepOutput
+from regard.decode.state import State
+from regard.errors import RegardError
+
+
+@dataclass
+class EnsembleSource:
+    """The same sentences, as each model prepared them."""
+
+    parts: tuple[Any, ...]
+
+    @property
+    def rows(self) -> int:
+        return self.parts[0].rows
+
+    @property
+    def src_len(self) -> int:
+        return self.parts[0].src_len
+
+    @property
+    def valid(self) -> Tensor:
+        """The first model's, whose source lengths set the length limits."""
+        return self.parts[0].valid
+
+    def select(self, rows: Tensor) -> EnsembleSource:
+        return EnsembleSource(tuple(part.select(rows) for part in self.parts))
+
+
+class Ensemble:
+    """Decoders that search sees as one.
+
+    both = Ensemble([first.decoder, second.decoder])
+    source = both.prepare([[first.encode(ids, lengths)], [second.encode(ids, lengths)]])
+    search(both, source, SearchConfig())
+    """
+
+    def __init__(self, decoders: Sequence[Decoder]) -> None:
+        if not decoders:
+            raise RegardError("an ensemble of no models; name at least one run")
+        self.decoders = list(decoders)
+
+    def prepare(self, memories: Sequence[Sequence[Any]]) -> EnsembleSource:
+        """For each model the memories that it reads."""
+        pairs = zip(self.decoders, memories, strict=True)
+        return EnsembleSource(tuple(decoder.prepare(own) for decoder, own in pairs))
+
+    def start(self, source: EnsembleSource, beam: int = 1) -> State:
+        """All states in one, under the names 0.hidden, 1.hidden, …"""
+        pairs = zip(self.decoders, source.parts, strict=True)
+        return _join(decoder.start(part, beam) for decoder, part in pairs)
+
+    def step(self, tokens: Tensor, state: State, source: EnsembleSource) -> tuple[StepOutput, State]:
+        outputs, states = [], []
+        for number, (decoder, part) in enumerate(zip(self.decoders, source.parts, strict=True)):
+            own = {name.partition(".")[2]: values for name, values in state.items() if _model(name) == number}
+            output, own = decoder.step(tokens, own, part)
+            outputs.append(output)
+            states.append(own)
+        vocabularies = [output.scores.shape[1] for output in outputs]
+        if len(set(vocabularies)) > 1:
+            raise RegardError(f"an ensemble shares one target vocabulary, these have {vocabularies} tokens")
+        return StepOutput(_mean(outputs), normalized=True, weights=_mean_weights(outputs)), _join(states)
+
+
+def _join(states: Any) -> State:
+    return {f"{number}.{name}": values for number, state in enumerate(states) for name, values in state.items()}
+
+
+def _model(name: str) -> int:
+    return int(name.partition(".")[0])
+
+
+def _mean(outputs: Sequence[StepOutput]) -> Tensor:
+    """Log of the mean probability (rows, vocab)."""
+    log_probs = torch.stack(
+        [output.scores if output.normalized else output.scores.log_softmax(-1) for output in outputs]
+    )
+    return log_probs.logsumexp(0) - math.log(len(outputs))
+
+
+def _mean_weights(outputs: Sequence[StepOutput]) -> Tensor | None:
+    """The mean attention, if all models look back over the same source steps."""
+    weights = [output.weights for output in outputs if output.weights is not None]
+    if len(weights) < len(outputs) or len({one.shape for one in weights}) > 1:
+        return None
+    return torch.stack(weights).mean(0)

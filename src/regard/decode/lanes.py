@@ -1,0 +1,104 @@
+"""Which sentence each row of the batch is working on, and what holds for that sentence alone.
+
+A lane is one sentence, or one sample of a sentence; a decoder's rows are lanes × beam. Matrix products round
+differently for a few row counts, but not for multiples of 8: lanes are filled up to those by repeating one whose
+result nobody reads, at the start and whenever finished lanes leave. That makes outputs the same, bit for bit,
+whatever else is in the batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from regard.data.tokenizer import BOS, EOS, PAD
+from regard.decode.config import SearchConfig
+from regard.decode.filters import FREE
+from regard.decode.protocol import Source
+from regard.errors import RegardError
+
+ROW_MULTIPLE = 8
+"""Rows of a decoder step come in multiples of this; measured on AVX2, 1 and 2 threads, torch 2.13."""
+
+
+@dataclass
+class Lanes:
+    """One entry per lane."""
+
+    output: Int[Tensor, "lanes"]
+    """Where its result belongs: sentence · samples + sample."""
+    sentence: Int[Tensor, "lanes"]
+    """The number that, with `sample`, picks its random numbers."""
+    sample: Int[Tensor, "lanes"]
+    limit: Int[Tensor, "lanes"]
+    """The most tokens, end of sentence not counted."""
+    prefix: Int[Tensor, "lanes longest"]
+    """Tokens that the output must begin with, then FREE."""
+    live: Bool[Tensor, "lanes"]
+    """False once done, and for lanes that only fill up."""
+
+    def __len__(self) -> int:
+        return len(self.output)
+
+    def select(self, rows: Int[Tensor, "rows"]) -> "Lanes":
+        return Lanes(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
+
+    def crowd(self) -> Int[Tensor, "rows"] | None:
+        """The live lanes, filled up to a multiple of 8, or None if that would be as many lanes as now."""
+        live = self.live.nonzero().squeeze(1)
+        rows = fill_up(live)
+        return rows if 0 < len(rows) < len(self) else None
+
+
+def fill_up(rows: Int[Tensor, "rows"]) -> Int[Tensor, "padded"]:
+    """The first row again and again, until they are a multiple of 8."""
+    return torch.cat([rows, rows[:1].expand(-len(rows) % ROW_MULTIPLE)])
+
+
+def open_lanes(
+    source: Source,
+    config: SearchConfig,
+    prefix: Sequence[Sequence[int]] | None,
+    ids: Sequence[int] | None,
+) -> tuple[Lanes, Int[Tensor, "lanes"]]:
+    """A lane for every sentence and sample, and for each lane its row of `source`."""
+    sentences, samples, device = source.rows, config.samples, source.valid.device
+    if ids is not None and len(ids) != sentences:
+        raise RegardError(f"ids: {len(ids)} of them for {sentences} sentences; give one number for each")
+    numbers = torch.arange(sentences) if ids is None else torch.as_tensor(list(ids), dtype=torch.int64)
+    forced = _prefix_tensor(prefix, sentences)
+    output = torch.arange(sentences * samples)
+    rows = fill_up(output)
+    row = (rows // samples).to(device)
+    lanes = Lanes(
+        output=rows.to(device),
+        sentence=numbers.to(device)[row],
+        sample=(rows % samples).to(device),
+        limit=_limits(source.valid.sum(1), forced.to(device), config)[row],
+        prefix=forced.to(device)[row],
+        live=torch.arange(len(rows), device=device) < len(output),
+    )
+    return lanes, row
+
+
+def _limits(src_lengths: Tensor, prefix: Tensor, config: SearchConfig) -> Tensor:
+    """The most tokens of each sentence, from its own length; a longer prefix or minimum length wins."""
+    limit = (src_lengths.double() * config.max_length_ratio).floor().long() + config.max_length_extra
+    limit = limit.clamp(max(config.min_length, 1), config.max_length)
+    return limit.maximum((prefix != FREE).sum(1))
+
+
+def _prefix_tensor(prefix: Sequence[Sequence[int]] | None, sentences: int) -> Tensor:
+    if prefix is None:
+        return torch.empty(sentences, 0, dtype=torch.int64)
+    if len(prefix) != sentences:
+        raise RegardError(f"prefix: {len(prefix)} of them for {sentences} sentences; give one list for each")
+    forced = torch.full((sentences, max(map(len, prefix), default=0)), FREE)
+    for row, tokens in enumerate(prefix):
+        for token in tokens:
+            if token in (PAD, BOS, EOS) or token < 0:
+                raise RegardError(f"prefix of sentence {row}: token {token} cannot be forced; leave it out")
+        forced[row, : len(tokens)] = torch.as_tensor(list(tokens), dtype=torch.int64)
+    return forced

@@ -1,0 +1,220 @@
+"""From a decoder to its best outputs: one loop for greedy search, beam search and sampling.
+
+Each step the decoder scores every next token of every living beginning; then four roles, a file each, decide:
+
+    filters   what may not come                 -inf into the log-probabilities
+    propose   which tokens may come             greedy, beam or sample
+    rank      what a finished output is worth   length normalization, coverage
+    finish    what to keep, when to rest        a pool of `beam` outputs per sentence
+
+Nothing is computed across sentences, and ties go to the lower index, so outputs do not depend on the batch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from regard.data.tokenizer import BOS, EOS
+from regard.decode.config import SearchConfig
+from regard.decode.filters import SoFar, apply_filters, build_filters, needs_history
+from regard.decode.finish import Pool, is_done
+from regard.decode.lanes import Lanes, open_lanes
+from regard.decode.outputs import Hypothesis, read_outputs
+from regard.decode.propose import Beam, Candidates, Draws, Greedy, Proposer, Sample
+from regard.decode.protocol import Decoder, StepOutput
+from regard.decode.rank import Rank
+from regard.decode.state import State, select
+from regard.decode.trellis import Trellis
+from regard.errors import RegardError
+
+SEARCHES: dict[str, type[Greedy] | type[Beam] | type[Sample]] = {
+    "greedy": Greedy,
+    "beam": Beam,
+    "sample": Sample,
+}
+
+
+@torch.inference_mode()
+def search(
+    decoder: Decoder,
+    source: Any,
+    config: SearchConfig,
+    *,
+    prefix: Sequence[Sequence[int]] | None = None,
+    ids: Sequence[int] | None = None,
+    keep_weights: bool = False,
+) -> list[list[Hypothesis]]:
+    """The `n_best` outputs of every sentence, best first (fewer where there are not so many).
+
+        source = model.decoder.prepare([model.encode(batch, lengths)])
+        best = [outputs[0] for outputs in search(model.decoder, source, SearchConfig(beam=5))]
+
+    prefix        for each sentence, ids its output must begin with; they count in scores like any others
+    ids           for sampling, each sentence's number in the data; default 0, 1, 2, …
+    keep_weights  also return attention weights, which cost memory: steps × rows × source steps
+    """
+    if source.rows == 0:
+        return []
+    lanes, row = open_lanes(source, config, prefix, ids)
+    sentences, src_valid = source.rows, source.valid
+    run = _Run(decoder, source if len(row) == sentences else source.select(row), config, lanes, keep_weights)
+    while run.lanes.live.any():
+        run.advance()
+    return read_outputs(run.results.entries, run.trellis, sentences, config.n_best, src_valid)
+
+
+class _Run:
+    """One search under way. Rows are lanes × beam, a lane's hypotheses together."""
+
+    def __init__(self, decoder: Decoder, source: Any, config: SearchConfig, lanes: Lanes, keep_weights: bool) -> None:
+        self.decoder, self.source, self.config, self.lanes = decoder, source, config, lanes
+        self.beam, self.keep_weights, self.step = config.width, keep_weights, 0
+        device = source.valid.device
+        self.filters = build_filters(config)
+        self.propose: Proposer = SEARCHES[config.method](config)
+        self.rank = Rank(config, int(lanes.limit.max()) + 1, device)
+        self.pool = Pool(len(lanes), self.beam, device)
+        self.results = Pool(int(lanes.output.max()) + 1, self.beam, device)
+        self.trellis = Trellis()
+        self.state = decoder.start(source, self.beam)
+        rows = len(lanes) * self.beam
+        self.tokens = torch.full((rows,), BOS, device=device)
+        # The beam begins as one hypothesis: the others would only repeat it.
+        self.totals = torch.full((len(lanes), self.beam), -torch.inf, dtype=torch.float64, device=device)
+        self.totals[:, 0] = 0.0
+        self.track: State = {}  # what else follows the beam, a row per hypothesis
+        if needs_history(self.filters):
+            self.track["history"] = torch.empty(rows, 0, dtype=torch.int64, device=device)
+        if config.coverage_penalty:
+            self.track["coverage"] = torch.zeros(rows, source.src_len, dtype=torch.float64, device=device)
+
+    def advance(self) -> None:
+        """Choose one more token for every hypothesis."""
+        output, self.state = self.decoder.step(self.tokens, self.state, self.source)
+        shape = len(self.lanes), self.beam, -1
+        log_probs = next_log_probs(output, self.step).view(shape)
+        coverage = self._look(output)
+        if self.step == 0:
+            _check_prefix(self.lanes.prefix, log_probs.shape[2])
+        history = self.track["history"].view(shape) if "history" in self.track else None
+        apply_filters(self.filters, log_probs, SoFar(self.step, history), self.lanes.prefix)
+        draws = Draws(self.lanes.sentence, self.lanes.sample, self.step)
+        candidates = self.propose(log_probs, self.totals, draws)
+        ended = self._finish(candidates, coverage)
+        going = _go_on(candidates, self.beam)
+        self._close(going.total, ended)
+        if coverage is not None:
+            self.track["coverage"] = coverage
+        self._move(going)
+        self.step += 1
+
+    def _look(self, output: StepOutput) -> Float[Tensor, "rows src_len"] | None:
+        """Note where attention went; returns the coverage with this step, if it counts."""
+        if self.keep_weights and output.weights is not None:
+            self.trellis.weights.append(output.weights)
+        if not self.config.coverage_penalty:
+            return None
+        if output.weights is None:
+            raise RegardError("search.coverage_penalty needs attention, and this model has none; set it to 0")
+        return self.track["coverage"] + output.weights
+
+    def _finish(self, candidates: Candidates, coverage: Tensor | None) -> Bool[Tensor, "lanes beam"]:
+        """Collect the ends of sentence among the best `beam` candidates; returns which hypotheses those end.
+
+        Only among those, so that a beam of one is greedy search, and an unlikely end does not fill the pool.
+        """
+        best = Candidates(*(values[:, : self.beam] for values in vars(candidates).values()))
+        ends = (best.token == EOS) & (best.total > -torch.inf) & self.lanes.live.unsqueeze(1)
+        if ends.any():
+            score = self.rank.score(best.total, self.step + 1, self._by_lane(coverage, best.parent), self.source.valid)
+            self.pool.add(self._outputs(score.where(ends, -torch.inf), best, finished=True))
+        return torch.zeros_like(ends, dtype=torch.int8).scatter_add(1, best.parent, ends.to(torch.int8)) > 0
+
+    def _close(self, going: Float[Tensor, "lanes beam"], ended: Bool[Tensor, "lanes beam"]) -> None:
+        """End the lanes that are done. `going`: the totals of what could go on."""
+        lanes, best = self.lanes, going.amax(1)
+        cut = lanes.live & ((self.step >= lanes.limit) | (best == -torch.inf))
+        if cut.any():  # what has not ended goes to the pool as it stood before this step
+            parent = torch.arange(self.beam, device=going.device).expand_as(going)
+            stood = Candidates(parent, parent, torch.zeros_like(going), self.totals)
+            coverage = self._by_lane(self.track.get("coverage"), parent)
+            score = self.rank.score(self.totals, self.step, coverage, self.source.valid)
+            left = (self.totals > -torch.inf) & ~ended & cut.unsqueeze(1)
+            self.pool.fill(self._outputs(score.where(left, -torch.inf), stood, finished=False))
+        rest = is_done(self.config.stop, self.pool.worst, self.rank.bound(best, lanes.limit))
+        done = lanes.live & (cut | rest)
+        if done.any():
+            rows = done.nonzero().squeeze(1)
+            self.results.store(lanes.output[rows], self.pool, rows)
+            lanes.live = lanes.live & ~done
+
+    def _move(self, going: Candidates) -> None:
+        """Set every row up for the next step; finished lanes leave when that makes the batch smaller."""
+        crowd = self.lanes.crowd()
+        parents = self._rows(going.parent)
+        token, log_prob, self.totals = going.token, going.log_prob, going.total
+        if crowd is not None:
+            live = int(self.lanes.live.sum())
+            self.lanes, self.source = self.lanes.select(crowd), self.source.select(crowd)
+            self.lanes.live[live:] = False  # repeated only to fill up
+            self.pool.select(crowd)
+            parents, token, log_prob, self.totals = (
+                values[crowd] for values in (parents, token, log_prob, self.totals)
+            )
+        self.tokens, parents = token.flatten(), parents.flatten()
+        self.trellis.append(self.tokens, log_prob.flatten(), parents)
+        if self.beam > 1 or crowd is not None:
+            self.state, self.track = select(self.state, parents), select(self.track, parents)
+        if "history" in self.track:
+            self.track["history"] = torch.cat([self.track["history"], self.tokens.unsqueeze(1)], dim=1)
+
+    def _rows(self, parent: Int[Tensor, "lanes candidates"]) -> Int[Tensor, "lanes candidates"]:
+        """Places in the beam as rows of the decoder."""
+        return parent + torch.arange(len(self.lanes), device=parent.device).unsqueeze(1) * self.beam
+
+    def _by_lane(self, coverage: Tensor | None, parent: Int[Tensor, "lanes candidates"]) -> Tensor | None:
+        """Each candidate's coverage (lanes, candidates, src_len), which is its parent's."""
+        return None if coverage is None else coverage[self._rows(parent)]
+
+    def _outputs(self, score: Float[Tensor, "lanes beam"], ends: Candidates, *, finished: bool) -> State:
+        """Pool entries for candidates that end in this step."""
+        return {
+            "score": score,
+            "log_prob": ends.total,
+            "last": ends.log_prob,
+            "step": torch.full_like(ends.parent, self.step),
+            "row": self._rows(ends.parent),
+            "finished": torch.full_like(ends.parent, finished),
+        }
+
+
+def next_log_probs(output: StepOutput, step: int) -> Float[Tensor, "rows vocab"]:
+    """The log-probabilities of every next token, float32 at least.
+
+    One log_softmax is faster than torch's logsumexp, and both than half the product that made the scores.
+    """
+    scores = output.scores if output.scores.dtype == torch.float64 else output.scores.float()
+    log_probs = scores.clamp_(max=0.0) if output.normalized else scores.log_softmax(-1)
+    if log_probs[:, 0].isnan().any():  # one such score makes its whole row so
+        raise RegardError(
+            f"the model's scores of output token {step + 1} are not finite; its weights are damaged or its training "
+            "diverged: use an earlier checkpoint"
+        )
+    return log_probs
+
+
+def _go_on(candidates: Candidates, beam: int) -> Candidates:
+    """The best `beam` candidates that are no end of sentence; a total of -inf where there are fewer."""
+    end = candidates.token == EOS
+    order = end.to(torch.int8).sort(dim=1, stable=True).indices[:, :beam]
+    going = Candidates(*(values.gather(1, order) for values in vars(candidates).values()))
+    going.total.masked_fill_(end.gather(1, order), -torch.inf)
+    return going
+
+
+def _check_prefix(prefix: Int[Tensor, "lanes longest"], vocab: int) -> None:
+    if prefix.numel() and int(prefix.max()) >= vocab:
+        raise RegardError(f"prefix: token {int(prefix.max())} is not among the model's {vocab}; check its tokenizer")
