@@ -78,7 +78,7 @@ class TrainConfig(Config):
     # Starting point
     init_from: str | None = None
     """Run folder whose weights are the start (fine-tuning); null: random weights."""
-    frozen: list[str] = []
+    frozen: list[str] = Field([])
     """Patterns of parameter names that stay as they are, such as `encoder.*`; default: everything learns."""
     pretrained: PretrainedConfig = PretrainedConfig()
     """Word vectors to start the embeddings from."""

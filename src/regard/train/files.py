@@ -27,9 +27,7 @@ def check_format(found: Any, path: Path) -> None:
     if not isinstance(found, int) or found < 1:
         raise RegardError(f"{path}: no format version (found {found!r}): this is no file that regard wrote.")
     if found > FORMAT:
-        raise RegardError(
-            f"{path}: format {found}, and this Regard reads up to {FORMAT}: it was written by a newer one; update Regard."
-        )
+        raise RegardError(f"{path}: format {found}, and this Regard reads up to {FORMAT}: update Regard.")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -88,8 +86,8 @@ def sync_folder(path: Path) -> None:
 def disk_error(error: OSError, path: Path) -> RegardError:
     """The sentence for a write that failed."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RegardError(f"{path}: no space left on the disk; what was complete before is kept: make room, then resume.")
-    return RegardError(f"{path}: cannot be written ({error.strerror or error}); what was complete before is kept.")
+        return RegardError(f"{path}: no space left on the disk; what was complete is kept: make room, then resume.")
+    return RegardError(f"{path}: cannot be written ({error.strerror or error}); what was complete is kept.")
 
 
 def digest(content: bytes) -> str:

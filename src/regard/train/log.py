@@ -1,7 +1,8 @@
 """metrics.jsonl: what happened, one JSON object a line, exactly once however often the run was interrupted.
 
 Records: `start` (versions, machine, sizes), `resume`, `train` (each of the first 50 updates, then one every
-`train.log_every`), `epoch`, `valid`, `final`. A checkpoint remembers the length of the file; resuming cuts off what came after.
+`train.log_every`), `epoch`, `valid`, `final`. A checkpoint remembers the length of the file; resuming
+cuts off what came after.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from regard.train.config import TrainConfig
 def freeze(model: nn.Module, patterns: list[str]) -> list[str]:
     """Stop the parameters whose names match from learning; returns their names."""
     names = [name for name, _ in model.named_parameters()]
+    parts = ", ".join(sorted({name.split(".")[0] for name in names}))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise RegardError(
-                f"train.frozen: no parameter matches {pattern!r}; parts are {', '.join(sorted({n.split('.')[0] for n in names}))}, "
-                f"and names look like {names[0]!r}."
+                f"train.frozen: no parameter matches {pattern!r}; parts are {parts}, and names look like {names[0]!r}."
             )
     frozen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
     if len(frozen) == len(names):

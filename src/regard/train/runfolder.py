@@ -1,13 +1,13 @@
 """A run: a folder that is complete and readable by itself.
 
-    recipe.yaml              the recipe as resolved
-    tokenizer-source.json    and tokenizer-target.json
-    weights.safetensors      the best model so far (averaged, where the recipe averages)
-    run.json                 format version, status, scores, the weights' SHA-256
-    metrics.jsonl            the log          curves.png          the same as a picture
-    data-report.json         what was found in the data
-    checkpoint/              the newest state of training, for resuming
-    lock                     held while the run is written; the system lets go of it when the process dies
+recipe.yaml              the recipe as resolved
+tokenizer-source.json    and tokenizer-target.json
+weights.safetensors      the best model so far (averaged, where the recipe averages)
+run.json                 format version, status, scores, the weights' SHA-256
+metrics.jsonl            the log          curves.png          the same as a picture
+data-report.json         what was found in the data
+checkpoint/              the newest state of training, for resuming
+lock                     held while the run is written; the system lets go of it when the process dies
 """
 
 from __future__ import annotations
@@ -106,10 +106,11 @@ class Run:
     def write_weights(self, tensors: Mapping[str, Tensor], **info: Any) -> None:
         """Replace the weights. Two files cannot change at one moment, so run.json accepts the old and the new
         weights in between."""
-        content = pack(tensors)
-        new, old = digest(content), self.info.get("weights_sha256", [])[:1]
-        self.write_info(weights_sha256=[new, *old] if old != [new] else [new])
-        write_bytes(self.path / "weights.safetensors", content)
+        content, path = pack(tensors), self.path / "weights.safetensors"
+        new = digest(content)
+        old = [digest(path.read_bytes())] if path.is_file() else []
+        self.write_info(weights_sha256=[new, *old])
+        write_bytes(path, content)
         self.write_info(weights_sha256=[new], **info)
 
     @contextlib.contextmanager
@@ -119,7 +120,8 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / "lock", "a+")  # noqa: SIM115 - closed below
         except OSError as error:
-            raise RegardError(f"{self.path}: cannot be written ({error.strerror}); choose another run folder.") from None
+            what = f"cannot be written ({error.strerror}); choose another run folder."
+            raise RegardError(f"{self.path}: {what}") from None
         with file:
             if not _lock(file.fileno()):
                 file.seek(0)

@@ -1,0 +1,370 @@
+"""The training loop: updates, validations, checkpoints, and where it stands.
+
+Everything random is a function of the seed and the position: the batch plan of (seed, epoch), dropout of (seed,
+update, place in the update). So a checkpoint holds no generator, and a resumed run is the run never
+stopped, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regard.data.batches import Batch, BatchPlan, Indices, collate
+from regard.errors import RegardError
+from regard.ops.noise import Noise
+from regard.train.average import Average
+from regard.train.checkpoint import load_checkpoint, save_checkpoint
+from regard.train.config import TrainConfig
+from regard.train.display import Display, duration, scores
+from regard.train.log import EVERY_UPDATE, MetricsLog
+from regard.train.machine import memory_mib
+from regard.train.optimise import Optimiser
+from regard.train.ranks import Ranks
+from regard.train.runfolder import Run
+from regard.train.schedule import rate_factor, share_done
+from regard.train.signals import Interrupted, StopRequest
+from regard.train.state import State, Sums
+from regard.train.weights import load_into, model_tensors
+
+
+class LossSums(Protocol):
+    """Sums over a batch's target tokens, in nats; `loss` is smoothed and differentiable."""
+
+    @property
+    def loss(self) -> Tensor: ...
+    @property
+    def nll(self) -> Tensor: ...
+    @property
+    def correct(self) -> Tensor | None: ...
+
+
+class Learnable(Protocol):
+    """What the loop needs of a task."""
+
+    @property
+    def metrics(self) -> Mapping[str, bool]: ...
+    @property
+    def default_metric(self) -> str: ...
+    def loss(self, model: Any, batch: Batch, noise: Noise | None) -> LossSums: ...
+    def validate(self, model: Any, prepared: Any, *, full: bool) -> dict[str, float]: ...
+
+
+class Trainer:
+    """Trains `model` on `prepared`, writing to `run`. `run_to_end` is the whole; the rest are its steps in order."""
+
+    def __init__(
+        self,
+        task: Learnable,
+        prepared: Any,
+        model: nn.Module,
+        config: TrainConfig,
+        *,
+        seed: int,
+        run: Run,
+        device: torch.device,
+        display: Display,
+        stop: StopRequest,
+        ranks: Ranks,
+        began: float,
+    ) -> None:
+        self.task, self.prepared, self.model, self.config, self.seed = task, prepared, model, config, seed
+        self.run, self.device, self.display, self.stop, self.ranks = run, device, display, stop, ranks
+        self.metric = config.metric or task.default_metric
+        if self.metric not in task.metrics:
+            raise RegardError(f"train.metric: this task reports {', '.join(task.metrics)}, found {self.metric!r}.")
+        self.pairs = prepared.train
+        self.group_size = config.accumulate * ranks.size
+        self.plan = BatchPlan(
+            self.pairs.source_lengths,
+            self.pairs.target_lengths,
+            tokens=config.batch_tokens,
+            seed=seed,
+            ranks=self.group_size,
+        )
+        self.batches = self.plan.count()
+        self.optimiser = Optimiser(model, config)
+        self.average = Average(self.optimiser.named, ema=config.ema, last=config.average_last)
+        self.best_weights: dict[str, Tensor] = {}
+        self.state = State()
+        self.log: MetricsLog | None = None
+        self._began = began
+        self._meter = (time.monotonic(), 0)  # of the speed: since when, and how many target tokens
+
+    # The whole
+
+    def run_to_end(self) -> dict[str, float]:
+        """Train until a limit ends it, then evaluate the best weights in full; returns the final scores."""
+        if not self.state.ended:
+            for group in self._groups():
+                self._update(group)
+                if self._after_update():
+                    break
+        return self._finish()
+
+    def resume(self, checkpoint: Path) -> int | None:
+        """Go to the newest checkpoint; returns the length of its log, or None where there is no checkpoint."""
+        found = load_checkpoint(checkpoint)
+        if found is None:
+            return None
+        tensors, values = found
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "adamw": {}, "average": {}, "best": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        load_into(self.model, parts["model"], checkpoint)
+        self.optimiser.load(parts["adamw"])
+        self.average.load(parts["average"])
+        self.best_weights = parts["best"]
+        self.state = State.from_json(values["state"])
+        self._began -= self.state.seconds
+        return int(values["log_bytes"])
+
+    # One update
+
+    def _groups(self) -> Iterator[list[Indices]]:
+        """The batches of each update, from the position on, without end."""
+        while True:
+            batches = self.plan.epoch(self.state.epoch, start=self.state.batch)
+            while group := list(islice(batches, self.group_size)):
+                yield group
+
+    def _update(self, group: Sequence[Indices]) -> None:
+        """One step of the optimiser over a group of batches; this process does every `ranks.size`-th of them."""
+        sums = self._count(group)
+        # Per batch its loss, then nll and correct tokens: one small tensor, read back once.
+        figures = torch.zeros(len(group) + 2, dtype=torch.float64, device=self.device)
+        for place in range(self.ranks.rank, len(group), self.ranks.size):
+            batch = collate(self.pairs, group[place]).to(self.device)
+            noise = Noise(self.seed, self.state.update, place)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+                found = self.task.loss(self.model, batch, noise)
+            (found.loss / sums.tokens).backward()
+            figures[place] = found.loss.detach()
+            figures[-2] += found.nll
+            if found.correct is not None:
+                figures[-1] += found.correct
+        self.ranks.sum_gradients(self.optimiser.parameters)
+        self.ranks.sum(figures)
+        norm = self.optimiser.norm()
+        *losses, nll, correct, length = [*figures.tolist(), norm.item()]
+        if not all(map(math.isfinite, (*losses, length))):
+            raise self._not_finite(group, losses, length)
+        self.optimiser.step(self._rate(), norm)
+        self.average.after_update(self.state.update)
+        sums.loss, sums.nll, sums.correct = math.fsum(losses), nll, correct
+        self._record(group, sums, length)
+
+    def _rate(self) -> float:
+        """The learning rate of the coming update."""
+        epochs_done = self.state.epoch + self.state.batch / self.batches
+        done = share_done(self.config, self.state.update, epochs_done)
+        return self.config.learning_rate * rate_factor(self.config, self.state.update, done)
+
+    def _count(self, group: Sequence[Indices]) -> Sums:
+        """Tokens of an update, end marks counted, known before anything is computed."""
+        sums = Sums()
+        for indices in group:
+            source = np.asarray(self.pairs.source_lengths[indices], dtype=np.int64) + 1
+            target = np.asarray(self.pairs.target_lengths[indices], dtype=np.int64) + 1
+            sums.tokens += int(target.sum())
+            sums.source_tokens += int(source.sum())
+            sums.source_computed += int(source.max()) * len(indices)
+            sums.target_computed += int(target.max()) * len(indices)
+        return sums
+
+    def _record(self, group: Sequence[Indices], sums: Sums, norm: float) -> None:
+        """Move the position, and tell the log what is due."""
+        state, rate, epoch = self.state, self._rate(), self.state.epoch
+        self._meter = (self._meter[0], self._meter[1] + sums.tokens)
+        state.window.add(sums)
+        state.pass_sums.add(sums)
+        state.update += 1
+        state.batch += len(group)
+        if state.batch >= self.batches:
+            state.epoch, state.batch = state.epoch + 1, 0
+        if state.update <= EVERY_UPDATE or state.update % self.config.log_every == 0 or state.batch == 0:
+            speed = self._speed()
+            report = state.window.report()
+            report |= {"learning_rate": rate, "gradient_norm": norm}
+            self._write("train", epoch=epoch, **report, tokens_per_second=round(speed))
+            state.window = Sums()
+            self._show(report, speed)
+        if state.batch == 0:
+            self._write("epoch", epoch=epoch, **state.pass_sums.report())
+            state.pass_sums = Sums()
+
+    def _not_finite(self, group: Sequence[Indices], losses: Sequence[float], norm: float) -> RegardError:
+        """The sentence for a loss or gradient that is not a number."""
+        bad = [place for place, loss in enumerate(losses) if not math.isfinite(loss)]
+        what = f"the loss is {losses[bad[0]]}" if bad else f"the norm of the gradient is {norm}"
+        place = bad[0] if bad else 0
+        batches = [self.state.batch + i for i in (bad or range(len(group)))]
+        indices = [int(i) for i in group[place]]
+        texts = "; ".join(repr(self.pairs.source_text(i)[:80]) for i in indices[:3])
+        return RegardError(
+            f"{what} at update {self.state.update + 1} (epoch {self.state.epoch + 1}, batch "
+            f"{', '.join(map(str, batches))}, training examples {_some(indices)}, such as {texts}); {self.run.path} "
+            f"keeps its last good checkpoint: look at those examples, or train with a lower train.learning_rate or "
+            f"train.clip."
+        )
+
+    # Between updates
+
+    def _after_update(self) -> bool:
+        """Validate and save where due; True when training is over."""
+        state, config = self.state, self.config
+        state.seconds = time.monotonic() - self._began
+        late = config.minutes is not None and state.seconds >= 60 * config.minutes
+        asked, late = self.ranks.decide(self.stop.number is not None, late)
+        state.ended = self._reason(late)
+        every = config.validate_every
+        due = state.update % every == 0 if every else state.batch == 0
+        if due or state.ended:
+            self._validate()
+        if due or state.ended or asked or (config.save_every and state.update % config.save_every == 0):
+            self._save()
+        if asked and self.stop.number is not None:
+            raise Interrupted(self.stop.number, f"stopped and saved at update {state.update}")
+        return bool(state.ended) or asked
+
+    def _reason(self, late: bool) -> str:
+        """Why training is over now; empty if it goes on."""
+        state, config = self.state, self.config
+        if config.epochs is not None and state.epoch >= config.epochs:
+            return "epochs"
+        if config.updates is not None and state.update >= config.updates:
+            return "updates"
+        return "minutes" if late else ""
+
+    def _validate(self) -> None:
+        """Score the (averaged) weights, and remember them when they are the best so far."""
+        state, began = self.state, time.monotonic()
+        self.average.at_validation()
+        if self.ranks.main:
+            with self.average.in_place():
+                found = self._scores(full=False)
+                value = found[self.metric]
+                better = not state.best or self._better(value, state.best[self.metric])
+                if better:
+                    self.best_weights = {n: t.detach().to("cpu", copy=True) for n, t in self._tensors().items()}
+            state.waiting = 0 if better else state.waiting + 1
+            if better:
+                state.best, state.best_update = found, state.update
+            took = time.monotonic() - began
+            self._write("valid", epoch=state.epoch, **found, best=better, took_seconds=round(took, 2))
+            self.display.best = f"best {self.metric} {state.best[self.metric]:.2f}"
+            star = " · best so far" if better else ""
+            self.display.line(f"update {state.update:,} · validation: {scores(found)} ({duration(took)}){star}")
+        tired = bool(self.config.patience) and state.waiting >= self.config.patience
+        (tired,) = self.ranks.decide(tired)
+        if tired and not state.ended:
+            state.ended = "patience"
+        self._meter = (time.monotonic(), 0)
+
+    def _scores(self, *, full: bool) -> dict[str, float]:
+        """The task's scores of the weights that the model holds now."""
+        self.model.eval()
+        with torch.no_grad():
+            found = self.task.validate(self.model, self.prepared, full=full)
+        self.model.train()
+        if self.metric not in found:
+            raise RegardError(f"train.metric: the validation reports {', '.join(found)}, and not {self.metric}.")
+        return {name: float(value) for name, value in found.items()}
+
+    def _better(self, value: float, best: float) -> bool:
+        """Whether a value of the choosing metric beats another; not-a-number never does."""
+        if math.isnan(value) or math.isnan(best):
+            return math.isnan(best) and not math.isnan(value)
+        return value > best if self.task.metrics[self.metric] else value < best
+
+    def _save(self) -> None:
+        """Write a checkpoint, then the best weights where a reader finds them."""
+        if not self.ranks.main or self.log is None:
+            return
+        tensors = {
+            **{f"model.{name}": value for name, value in self._tensors().items()},
+            **{f"adamw.{name}": value for name, value in self.optimiser.tensors().items()},
+            **{f"average.{name}": value for name, value in self.average.tensors().items()},
+            **{f"best.{name}": value for name, value in self.best_weights.items()},
+        }
+        state = {"state": self.state.to_json(), "log_bytes": self.log.sync()}
+        save_checkpoint(self.run.path / "checkpoint", self.state.update, tensors, state, keep=self.config.keep)
+        self.publish()
+
+    def publish(self) -> None:
+        """Let run.json and weights.safetensors say what the checkpoint does."""
+        state, known = self.state, self.run.info
+        if self.best_weights and known.get("best_update") != state.best_update:
+            self.run.write_weights(
+                self.best_weights, best=state.best, best_update=state.best_update, metric=self.metric
+            )
+        self.run.write_info(status="training", update=state.update, ended=state.ended)
+
+    # The end
+
+    def _finish(self) -> dict[str, float]:
+        """Evaluate the best weights in full, with the recipe's search."""
+        if not self.ranks.main:
+            return {}
+        self.stop.at_once()
+        began = time.monotonic()
+        self.display.line(
+            f"training is over ({self.state.ended}) after {duration(self.state.seconds)}; evaluating update "
+            f"{self.state.best_update:,} in full"
+        )
+        load_into(self.model, self.best_weights, self.run.path)
+        found = self._scores(full=True)
+        took = time.monotonic() - began
+        best = self.state.best_update
+        self._write("final", epoch=self.state.epoch, **found, best_update=best, took_seconds=round(took, 2))
+        self.display.line(f"final: {scores(found)} ({duration(took)})")
+        return found
+
+    # Small helpers
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return model_tensors(self.model)
+
+    def _speed(self) -> float:
+        """Target tokens per second since the last report or validation."""
+        (since, tokens), now = self._meter, time.monotonic()
+        self._meter = (now, 0)
+        return tokens / max(now - since, 1e-9)
+
+    def _show(self, report: Mapping[str, Any], speed: float) -> None:
+        state = self.state
+        done = share_done(self.config, state.update, state.epoch + state.batch / self.batches)
+        spent = time.monotonic() - self._began
+        left = spent / done - spent if done > 0 else None
+        if self.config.minutes is not None:
+            limit = max(0.0, 60 * self.config.minutes - spent)
+            left = limit if left is None else min(left, limit)
+        self.display.update(
+            done=done,
+            epoch=state.epoch,
+            update=state.update,
+            loss=report["loss"],
+            speed=speed,
+            padding=report["padding"]["target"],
+            left=left,
+        )
+
+    def _write(self, kind: str, **values: Any) -> None:
+        if self.log is not None:
+            seconds = round(time.monotonic() - self._began, 2)
+            self.log.write(kind, update=self.state.update, **values, seconds=seconds, memory_mib=round(memory_mib()))
+
+
+def _some(numbers: Sequence[int]) -> str:
+    """`3, 17, 20 and 41 more`."""
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")

@@ -1,0 +1,268 @@
+"""`train(recipe) -> Run`: from a recipe to a run folder, new or resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from regard.errors import RegardError
+from regard.recipe import Recipe, difference, find_recipe, load_recipe
+from regard.tasks import TASKS
+from regard.train.config import TrainConfig
+from regard.train.display import Display
+from regard.train.files import json_bytes, write_bytes
+from regard.train.log import MetricsLog
+from regard.train.loop import Trainer
+from regard.train.machine import describe, resolve_device, threads_for
+from regard.train.optimise import freeze
+from regard.train.ranks import Ranks, ignore_signals, join, started_by_torchrun
+from regard.train.runfolder import Run
+from regard.train.signals import Interrupted, StopRequest
+from regard.train.start import start_from
+from regard.train.vectors import use_vectors
+
+OURS = {"lock", "recipe.yaml", "run.json", "checkpoint"}
+"""What a folder may hold without a run.json and still become a run."""
+
+
+def train(
+    recipe: Recipe | str | Path,
+    run_dir: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+) -> Run:
+    """Train, or resume where the run folder exists; returns the finished run.
+
+        run = train("demo-cmudict", overrides=["train.minutes=3"])
+        run.best                                          # scores of the final evaluation
+
+    recipe      a Recipe, the name of one that Regard ships, or a path to YAML
+    run_dir     default: runs/<the recipe's name> below the working directory
+    overrides   `key=value`; only with a name or a path
+
+    Ctrl-C and SIGTERM finish the update, save, say how to resume and raise Interrupted (a KeyboardInterrupt).
+    """
+    began = time.monotonic()
+    if not isinstance(recipe, Recipe):
+        name, recipe = find_recipe(recipe).stem, load_recipe(recipe, overrides)
+    else:
+        assert not overrides, "overrides are for a recipe by name; make another Recipe instead"
+        name = f"{recipe.task}-{recipe.hash()[:8]}"
+    run = Run(run_dir or Path("runs") / name)
+    main = not started_by_torchrun() or os.environ.get("RANK", "0") == "0"
+    if not main:
+        ignore_signals()
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest()) if main else StopRequest()
+        if main:
+            stack.enter_context(run.locked())
+            if _finished(run, recipe):
+                Display(console).line(f"{run.path} is finished: {run.best}. To train anew, choose another run folder.")
+                return run
+        display = Display(console if main else Console(quiet=True))
+        stack.enter_context(_machine(recipe.train))
+        device = resolve_device(recipe.train.device)
+        ranks = stack.enter_context(join(recipe.train.processes, run.path / "recipe.yaml", run.path, device))
+        stack.enter_context(display)
+        try:
+            _train(recipe, run, device, display, stop, ranks, began)
+        except Interrupted as interruption:
+            raise _interrupted(run, display, interruption.exit_code) from None
+    return run
+
+
+def _finished(run: Run, recipe: Recipe) -> bool:
+    """Whether nothing is left to do; makes the folder of a new run, and refuses one that was of another recipe."""
+    recipe_file = run.path / "recipe.yaml"
+    if not (run.path / "run.json").is_file():
+        others = [n for n in os.listdir(run.path) if n not in OURS and not n.startswith(".")]
+        if others:
+            raise RegardError(f"{run.path}: holds {others[0]!r} and is no run: choose another run folder.")
+        write_bytes(recipe_file, recipe.to_yaml().encode())
+        run.write_info(status="training")
+        return False
+    changed = difference(run.recipe, recipe)
+    if changed:
+        raise RegardError(
+            f"{run.path}: was begun with another recipe: {'; '.join(changed)}. Choose another run folder, or train "
+            f"with the recipe in {recipe_file}."
+        )
+    if run.status == "finished":
+        limit = recipe.train.minutes
+        more = run.info.get("ended") == "minutes" and (limit is None or 60 * limit > run.info.get("seconds", 0.0))
+        if not more:
+            return True
+    write_bytes(recipe_file, recipe.to_yaml().encode())
+    return False
+
+
+def _train(
+    recipe: Recipe, run: Run, device: torch.device, display: Display, stop: StopRequest, ranks: Ranks, began: float
+) -> None:
+    """Prepare, build, resume where there is something to resume, and train to the end."""
+    config, task = recipe.train, TASKS[recipe.task](recipe)
+    if not ranks.main:
+        ranks.wait()  # rank 0 fills the cache of prepared data, the others read it
+    prepared = task.prepare()
+    if ranks.main:
+        _record_data(run, prepared)
+        ranks.wait()
+    model = task.build(prepared.tokenizers)
+    model.to(device, torch.float64 if config.precision == "float64" else torch.float32)
+    resuming = (run.path / "checkpoint").is_dir() and any((run.path / "checkpoint").iterdir())
+    start = {} if resuming else _start(model, config, prepared, display)
+    freeze(model, config.frozen)
+    trainer = Trainer(
+        task,
+        prepared,
+        model,
+        config,
+        seed=recipe.seed,
+        run=run,
+        device=device,
+        display=display,
+        stop=stop,
+        ranks=ranks,
+        began=began,
+    )
+    log_bytes = trainer.resume(run.path / "checkpoint")
+    if not ranks.main:
+        trainer.run_to_end()
+        return
+    facts = _facts(recipe, model, device, ranks, trainer, start)
+    trainer.log = MetricsLog(run.path / "metrics.jsonl", log_bytes or 0)
+    try:
+        if log_bytes is None:
+            trainer.log.write("start", **facts)
+            display.line(_headline(facts))
+        else:
+            _resume_message(trainer, display, facts)
+            trainer.publish()
+        final = trainer.run_to_end()
+    finally:
+        trainer.log.close()
+    run.write_info(status="finished", final=final, ended=trainer.state.ended, seconds=round(trainer.state.seconds, 1))
+    _draw(run, recipe)
+
+
+def _record_data(run: Run, prepared: Any) -> None:
+    """Keep tokenizers and data report with the run; refuse to resume on other data."""
+    found = hashlib.sha256()
+    for lengths in (prepared.train.source_lengths, prepared.train.target_lengths):
+        found.update(np.ascontiguousarray(lengths).tobytes())
+    for side in sorted(prepared.tokenizers):
+        found.update(prepared.tokenizers[side].to_json().encode())
+    known = run.info.get("data")
+    if known not in (None, found.hexdigest()):
+        raise RegardError(
+            f"{run.path}: the training data or its tokenizer is not what this run was begun with: restore the files, "
+            f"or choose another run folder."
+        )
+    for side, tokenizer in prepared.tokenizers.items():
+        write_bytes(run.path / f"tokenizer-{side}.json", tokenizer.to_json().encode())
+    write_bytes(run.path / "data-report.json", json_bytes(prepared.report))
+    run.write_info(data=found.hexdigest(), status="training")
+
+
+def _start(model: nn.Module, config: TrainConfig, prepared: Any, display: Display) -> dict[str, Any]:
+    """Weights from another run, vectors from files; what was taken from them."""
+    start: dict[str, Any] = {}
+    if config.init_from:
+        start["init_from"] = taken = start_from(Run(config.init_from), model, prepared.tokenizers)
+        rows = "".join(f", {count} rows of {name}" for name, count in taken["rows"].items())
+        new = f"; new: {', '.join(taken['new'])}" if taken["new"] else ""
+        display.line(f"from {config.init_from}: {len(taken['copied'])} tensors{rows}{new}")
+    for side in ("source", "target"):
+        path = getattr(config.pretrained, side)
+        if path:
+            start[f"vectors_{side}"] = found = use_vectors(model, side, path, prepared.tokenizers[side])
+            display.line(f"{path}: vectors for {found['covered']:,} of {found['pieces']:,} {side} pieces")
+    return start
+
+
+def _facts(
+    recipe: Recipe, model: nn.Module, device: torch.device, ranks: Ranks, trainer: Trainer, start: dict[str, Any]
+) -> dict[str, Any]:
+    """What a reader must know to judge the numbers that follow."""
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return {
+        "recipe": recipe.hash(),
+        "seed": recipe.seed,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "learning": learning,
+        "examples": len(trainer.pairs),
+        "batches_per_epoch": trainer.batches,
+        "threads": torch.get_num_threads(),
+        "processes": ranks.size,
+        "precision": recipe.train.precision,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        **start,
+        **describe(),
+    }
+
+
+def _headline(facts: dict[str, Any]) -> str:
+    return (
+        f"{facts['parameters']:,} parameters · {facts['examples']:,} examples in {facts['batches_per_epoch']:,} "
+        f"batches · {facts['device']}, {facts['threads']} threads × {facts['processes']} processes, {facts['precision']}, seed "
+        f"{facts['seed']} · regard {facts['regard']}{' at ' + facts['commit'] if facts['commit'] else ''}"
+    )
+
+
+def _resume_message(trainer: Trainer, display: Display, facts: dict[str, Any]) -> None:
+    """Say where training goes on, and whether on the machine that it was begun on."""
+    began = next((r for r in trainer.run.metrics() if r["type"] == "start"), {})
+    same = ("threads", "processes", "device", "processor", "versions")
+    differs = {key: facts[key] for key in same if began.get(key) != facts[key]}
+    assert trainer.log is not None
+    trainer.log.write("resume", update=trainer.state.update, **differs)
+    display.line(f"resuming {trainer.run.path} at update {trainer.state.update:,}")
+    if differs:
+        was = ", ".join(f"{key} {began.get(key)} → {value}" for key, value in differs.items())
+        display.line(f"this is not the machine the run was begun on ({was}): weights will differ by rounding")
+
+
+def _interrupted(run: Run, display: Display, exit_code: int) -> Interrupted:
+    """Mark the run, and say how to go on."""
+    run.write_info(status="interrupted")
+    recipe = shlex.quote(str(run.path / "recipe.yaml"))
+    message = f"stopped and saved; to resume: regard train {recipe} --run {shlex.quote(str(run.path))}"
+    display.line(message)
+    return Interrupted(exit_code - 128, message)
+
+
+def _draw(run: Run, recipe: Recipe) -> None:
+    """The learning curves as a picture."""
+    from regard.train.curves import learning_curves
+
+    learning_curves(run.path / "metrics.jsonl", run.path / "curves.png", recipe.about.title or run.path.name)
+
+
+@contextlib.contextmanager
+def _machine(config: TrainConfig) -> Iterator[None]:
+    """torch's threads and determinism as the recipe says; afterwards as they were."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    torch.set_num_threads(threads_for(config.threads, config.processes))
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # we never read what was not written
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        torch.utils.deterministic.fill_uninitialized_memory = fill

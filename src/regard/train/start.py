@@ -1,0 +1,73 @@
+"""Fine-tuning: start from another run's weights, also where the vocabulary is a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regard.data.tokenizer import RESERVED, Tokenizer
+from regard.errors import RegardError
+from regard.train.runfolder import Run
+from regard.train.weights import model_tensors
+
+TABLES = {"source": "source_embedding.weight", "target": "decoder.embedding.weight"}
+"""Embedding tables by side, as parts of the model."""
+
+ROWS = {
+    "source_embedding.weight": "source",
+    "decoder.embedding.weight": "target",
+    "decoder.readout.table.weight": "target",
+    "decoder.readout.bias": "target",
+}
+"""Tensors with one row per piece of a side's vocabulary. Row i of two runs is the same piece only by chance."""
+
+
+@torch.no_grad()
+def start_from(run: Run, model: nn.Module, tokenizers: Mapping[str, Tokenizer]) -> dict[str, Any]:
+    """Copy what `run` and `model` share: tensors of one name and shape, and the rows of pieces in both vocabularies.
+
+    Returns what was and was not: {"copied": names, "rows": {name: "shared of all"}, "new": names, "unused": names}.
+    """
+    given = run.weights()
+    before = run.tokenizers()
+    report: dict[str, Any] = {"run": str(run.path), "copied": [], "rows": {}, "new": [], "unused": []}
+    wanted = model_tensors(model)
+    for name, target in wanted.items():
+        source = given.get(name)
+        if source is None or source.shape[1:] != target.shape[1:] or source.ndim != target.ndim:
+            report["new"].append(name)
+        elif name in ROWS:
+            side = ROWS[name]
+            count = _copy_rows(target, source, tokenizers[side], before[side])
+            report["rows"][name] = f"{count:,} of {len(target):,}"
+        elif source.shape == target.shape:
+            target.copy_(source)
+            report["copied"].append(name)
+        else:
+            report["new"].append(name)
+    report["unused"] = [name for name in given if name not in wanted]
+    if not report["copied"]:
+        raise RegardError(
+            f"train.init_from: {run.path} shares no tensor's name and shape with this recipe's model: give both the "
+            f"same model section."
+        )
+    return report
+
+
+def _copy_rows(target: Tensor, source: Tensor, now: Tokenizer, before: Tokenizer) -> int:
+    """Copy the rows of shared pieces; how many they are."""
+    old = _ids(before)
+    pairs = [(row, old[piece]) for piece, row in _ids(now).items() if piece in old]
+    rows, from_rows = torch.tensor(pairs).T
+    target[rows] = source.to(target)[from_rows]
+    return len(pairs)
+
+
+def _ids(tokenizer: Tokenizer) -> dict[str | int, int]:
+    """Each piece and its id; special tokens and bytes, whose ids are fixed, stand for themselves."""
+    fixed = len(RESERVED)
+    learned = {tokenizer.pieces([row])[0]: row for row in range(fixed, tokenizer.size)}
+    return {**{row: row for row in range(fixed)}, **learned}
