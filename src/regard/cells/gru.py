@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regard import config
 from regard.cells.cell import CellState, Product, TorchCell
 
 
@@ -19,7 +18,7 @@ class GRU(TorchCell):
     change places. Parameters in torch's layout (`nn.GRU`).
     """
 
-    class Config(config.Config):
+    class Config(TorchCell.Config):
         """The GRU cell."""
 
         type: Literal["gru"] = "gru"

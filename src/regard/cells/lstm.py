@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regard import config
 from regard.cells.cell import CellState, Product, TorchCell
 from regard.ops.gates import lstm_gates
 
@@ -21,7 +20,7 @@ class LSTM(TorchCell):
     (`nn.LSTM`). The forget gate's bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015, section 4).
     """
 
-    class Config(config.Config):
+    class Config(TorchCell.Config):
         """The LSTM cell."""
 
         type: Literal["lstm"] = "lstm"

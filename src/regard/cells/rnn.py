@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from regard import config
 from regard.cells.cell import CellState, Product, TorchCell
 
 
 class RNN(TorchCell):
     """h' = tanh(W x + b + U h + d): Elman 1990, parameters in torch's layout (`nn.RNN`)."""
 
-    class Config(config.Config):
+    class Config(TorchCell.Config):
         """The plain (Elman) cell."""
 
         type: Literal["rnn"] = "rnn"

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 
 def plain_lstm_gates(
-    gates: Float[Tensor, "batch 4*hidden"], cell: Float[Tensor, "batch hidden"]
+    gates: Float[Tensor, "batch gates"], cell: Float[Tensor, "batch hidden"]
 ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]:
     """Input, forget, candidate and output gate, in torch's order → (h, c).
 
@@ -22,7 +22,7 @@ def plain_lstm_gates(
 
 
 def lstm_gates(
-    gates: Float[Tensor, "batch 4*hidden"], cell: Float[Tensor, "batch hidden"]
+    gates: Float[Tensor, "batch gates"], cell: Float[Tensor, "batch hidden"]
 ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]:
     """`plain_lstm_gates` as one autograd node, which keeps the squashed gates alone for the way back.
 
