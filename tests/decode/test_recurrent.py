@@ -1,0 +1,138 @@
+"""The decoder's two roads are one: step by step equals teacher-forced, in every combination of its settings."""
+
+import itertools
+
+import pytest
+import torch
+
+from regard.attend import SCORES, Attention
+from regard.cells import CELLS
+from regard.decode import DECODERS, select
+from regard.decode.embedding import Embedding
+from regard.decode.readout import SoftmaxReadout
+from regard.encode.memory import Memory, valid_steps
+from regard.ops.noise import Noise
+
+VOCAB, EMBED, HIDDEN, MEMORY = 13, 4, 6, 6
+TARGETS = torch.tensor([[2, 5, 6, 7], [2, 9, 10, 4]])
+
+
+def memory(lengths=(5, 3)):
+    draw = torch.Generator().manual_seed(0)
+    lengths = torch.tensor(lengths)
+    src_len = int(lengths.max())
+    values = torch.randn(len(lengths), src_len, MEMORY, generator=draw, dtype=torch.float64)
+    summary = torch.randn(len(lengths), 2, 3, generator=draw, dtype=torch.float64)
+    return Memory(values, valid_steps(lengths, src_len), lengths, summary)
+
+
+def build(attention=None, memories=1, tied=True, **config):
+    torch.manual_seed(1)
+    embedding = Embedding(VOCAB, EMBED)
+    kind = DECODERS["recurrent"]
+    return kind(
+        kind.Config.model_validate({"hidden": HIDDEN, **config}),
+        embedding=embedding,
+        readout=SoftmaxReadout(HIDDEN, embedding, tied=tied),
+        attention=attention,
+        memory_dims=[MEMORY] * memories,
+        summary_size=6 * memories,
+        dropout=0.5,
+    ).double()
+
+
+def stepwise(decoder, source, inputs):
+    state, logits, weights = decoder.start(source), [], []
+    for tokens in inputs.unbind(1):
+        output, state = decoder.step(tokens, state, source)
+        logits.append(output.scores)
+        weights.append(output.weights)
+    return torch.stack(logits, 1), None if weights[0] is None else torch.stack(weights, 1)
+
+
+WINDOW = Attention.Config(score="general", scope={"type": "window", "width": 1}, dim=8)
+ATTENTIONS = {name: Attention.Config(score=name, dim=8) for name in SCORES}
+ATTENTIONS |= {"none": None, "window": WINDOW, "heads": Attention.Config(heads=2, dim=8)}
+SETTINGS = [
+    {"cell": cell, "attend": attend, "input_feeding": feeding, **extra}
+    for cell, attend, feeding, extra in itertools.product(
+        CELLS, ["before", "after"], [True, False], [{}, {"layers": 3, "residual": True, "deep_output": True}]
+    )
+]
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())))
+def test_step_equals_teacher_forced_and_alone_equals_batched(settings, attention):
+    decoder, source = build(ATTENTIONS[attention], **settings), None
+    source = decoder.prepare([memory()])
+    features, trace = decoder.teacher_forced(source, TARGETS, keep_weights=True)
+    logits, weights = stepwise(decoder, source, TARGETS)
+    torch.testing.assert_close(decoder.readout.logits(features), logits)
+    assert (weights is None) == (trace.weights is None) == (attention == "none")
+    if weights is not None:
+        torch.testing.assert_close(trace.weights, weights)
+    one = memory()
+    alone = Memory(one.values[1:, :3], one.src_valid[1:, :3], one.lengths[1:], one.summary[1:])
+    again, _ = decoder.teacher_forced(decoder.prepare([alone]), TARGETS[1:])
+    torch.testing.assert_close(again, features[1:])
+
+
+@pytest.mark.parametrize("attend", ["before", "after"])
+def test_gradients_of_the_two_roads_agree(attend):
+    """Deferred weight gradients, hoisted projections and chunked loss against plain autograd through `step`."""
+    decoder = build(Attention.Config(dim=8), attend=attend, layers=2)
+    source = decoder.prepare([memory()])
+    target = TARGETS.roll(-1, 1)
+    features, _ = decoder.teacher_forced(source, TARGETS)
+    fast = decoder.readout.nll(features.flatten(0, 1), target.flatten()).loss
+    logits, _ = stepwise(decoder, source, TARGETS)
+    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
+    torch.testing.assert_close(fast, plain)
+    names, parameters = zip(*decoder.named_parameters(), strict=True)
+    grads = [torch.autograd.grad(loss, parameters, retain_graph=True) for loss in (fast, plain)]
+    for name, one, other in zip(names, *grads, strict=True):
+        torch.testing.assert_close(one, other, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_beam_shares_its_sentence_and_selects_its_state():
+    decoder, source = build(Attention.Config(dim=8)), None
+    source = decoder.prepare([memory()])
+    state = decoder.start(source, beam=3)
+    assert all(tensor.shape[0] == 6 for tensor in state.values())
+    _, state = decoder.step(torch.tensor([2, 3, 4, 5, 6, 7]), state, source)
+    output, _ = decoder.step(torch.tensor([1, 1, 1, 9, 9, 9]), select(state, torch.tensor([2, 2, 0, 3, 3, 5])), source)
+    for row, history in enumerate([[4, 1], [4, 1], [2, 1], [5, 9], [5, 9], [7, 9]]):
+        sentence = source.select(torch.tensor([row // 3]))
+        alone, _ = stepwise(decoder, sentence, torch.tensor([history]))
+        torch.testing.assert_close(output.scores[row], alone[0, 1])
+
+
+def test_several_memories_are_read_side_by_side():
+    decoder = build(Attention.Config(dim=8), memories=2)
+    first, second = memory(), memory((4, 2))
+    source = decoder.prepare([first, second])
+    output, _ = decoder.step(torch.tensor([2, 2]), decoder.start(source), source)
+    assert output.weights.shape == (2, 5) and output.aux["weights.1"].shape == (2, 4)
+    features, _ = decoder.teacher_forced(source, TARGETS)
+    logits, _ = stepwise(decoder, source, TARGETS)
+    torch.testing.assert_close(decoder.readout.logits(features), logits)
+
+
+def test_dropout_needs_noise_and_is_a_function_of_it():
+    decoder, source = build(Attention.Config(dim=8), layers=2), None
+    source = decoder.prepare([memory()])
+    plain, _ = decoder.teacher_forced(source, TARGETS)
+    first, _ = decoder.teacher_forced(source, TARGETS, Noise(1, 5))
+    again, _ = decoder.teacher_forced(source, TARGETS, Noise(1, 5))
+    assert torch.equal(first, again) and not torch.allclose(first, plain)
+    dropped = first == 0
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped)) and dropped.any()
+
+
+def test_tied_output_is_the_embedding_and_untied_is_not():
+    tied, untied = build(tied=True), build(tied=False)
+    assert tied.readout.table is tied.embedding and untied.readout.table is not untied.embedding
+    features = torch.randn(2, HIDDEN, dtype=torch.float64)
+    full = tied.readout.logits(features)
+    torch.testing.assert_close(tied.readout.logits(features, torch.tensor([3, 7])), full[:, [3, 7]])
