@@ -54,9 +54,9 @@ class Bleu(SacreMetric):
     char, zh, ja-mecab and ko-mecab for languages written without spaces."""
 
     def _scorer(self) -> Any:
-        # `force` silences sacreBLEU's remark that lines end in a tokenised full stop, where that is meant.
+        # `force` silences a remark that lines end in a tokenised full stop: here `tokenize` says what is meant.
         try:
-            return BLEU(lowercase=self.lowercase, tokenize=self.tokenize, force=self.tokenize == "none")
+            return BLEU(lowercase=self.lowercase, tokenize=self.tokenize, force=True)
         except (RuntimeError, ImportError) as error:
             extra = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}.get(self.tokenize, "sacrebleu")
             raise RegardError(
