@@ -214,10 +214,11 @@ def _facts(
 
 
 def _headline(facts: dict[str, Any]) -> str:
+    at = f" at {facts['commit']}" if facts["commit"] else ""
+    machine = f"{facts['device']}, {facts['threads']} threads × {facts['processes']} processes"
     return (
         f"{facts['parameters']:,} parameters · {facts['examples']:,} examples in {facts['batches_per_epoch']:,} "
-        f"batches · {facts['device']}, {facts['threads']} threads × {facts['processes']} processes, {facts['precision']}, seed "
-        f"{facts['seed']} · regard {facts['regard']}{' at ' + facts['commit'] if facts['commit'] else ''}"
+        f"batches · {machine}, {facts['precision']}, seed {facts['seed']} · regard {facts['regard']}{at}"
     )
 
 
@@ -254,15 +255,12 @@ def _draw(run: Run, recipe: Recipe) -> None:
 def _machine(config: TrainConfig) -> Iterator[None]:
     """torch's threads and determinism as the recipe says; afterwards as they were."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
     torch.set_num_threads(threads_for(config.threads, config.processes))
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # we never read what was not written
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
-        torch.utils.deterministic.fill_uninitialized_memory = fill

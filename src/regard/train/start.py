@@ -69,5 +69,5 @@ def _copy_rows(target: Tensor, source: Tensor, now: Tokenizer, before: Tokenizer
 def _ids(tokenizer: Tokenizer) -> dict[str | int, int]:
     """Each piece and its id; special tokens and bytes, whose ids are fixed, stand for themselves."""
     fixed = len(RESERVED)
-    learned = {tokenizer.pieces([row])[0]: row for row in range(fixed, tokenizer.size)}
+    learned: dict[str | int, int] = {tokenizer.pieces([row])[0]: row for row in range(fixed, tokenizer.size)}
     return {**{row: row for row in range(fixed)}, **learned}
