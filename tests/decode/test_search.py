@@ -304,7 +304,7 @@ def test_errors(toys):
     with pytest.raises(RegardError, match="targets: 1 of them for 2 sentences"):
         score_targets(toy, toy.source([0, 1]), [[4]])
     toy.table[0, BOS, BOS, 5] = torch.nan
-    with pytest.raises(RegardError, match="output token 1 are not finite"):
+    with pytest.raises(RegardError, match="scores are not finite"):
         search(toy, toy.source([0]), config)
 
 

@@ -8,13 +8,13 @@ import torch
 from regard.decode.topk import plain_topk, topk
 
 
-@pytest.mark.parametrize("width", [1, 7, 255, 256, 300, 1000, 1024, 6001])
+@pytest.mark.parametrize("width", [1, 7, 300, 1536, 2000, 3072, 6001, 12000])
 @pytest.mark.parametrize("k", [1, 2, 6])
 @pytest.mark.parametrize("levels", [2, 30, 10**9])
 def test_same_as_sorting(width, k, levels):
     """Few levels: ties everywhere, at the border and inside."""
     draw = torch.Generator().manual_seed(width + k)
-    whole = torch.randint(levels, (24, width), generator=draw).double()
+    whole = torch.randint(levels, (12, width), generator=draw).double()
     k = min(k, width)
     for values in (whole, whole - 1e6, whole.float()):
         expected = plain_topk(values, k)
@@ -23,7 +23,7 @@ def test_same_as_sorting(width, k, levels):
         assert torch.equal(found[1], expected[1])
 
 
-@pytest.mark.parametrize("width", [10, 1000])
+@pytest.mark.parametrize("width", [10, 10000])
 def test_forbidden_entries_come_last(width):
     values = torch.full((3, width), -torch.inf)
     values[0, 9] = -5.0

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from regard.decode.protocol import Decoder, StepOutput
+from regard.decode.scores import log_probs
 from regard.decode.state import State
 from regard.errors import RegardError
 
@@ -89,10 +90,7 @@ def _model(name: str) -> int:
 
 def _mean(outputs: Sequence[StepOutput]) -> Tensor:
     """Log of the mean probability (rows, vocab)."""
-    log_probs = torch.stack(
-        [output.scores if output.normalized else output.scores.log_softmax(-1) for output in outputs]
-    )
-    return log_probs.logsumexp(0) - math.log(len(outputs))
+    return torch.stack([log_probs(output) for output in outputs]).logsumexp(0) - math.log(len(outputs))
 
 
 def _mean_weights(outputs: Sequence[StepOutput]) -> Tensor | None:

@@ -12,7 +12,7 @@ from regard.decode.lanes import fill_up
 from regard.decode.outputs import Hypothesis, src_lengths
 from regard.decode.protocol import Decoder
 from regard.decode.rank import Rank
-from regard.decode.search import next_log_probs
+from regard.decode.scores import log_probs
 from regard.errors import RegardError
 
 
@@ -47,12 +47,12 @@ def score_targets(
     for step in range(told.shape[1]):
         output, state = decoder.step(before, state, source)
         before = told[:, step]
-        terms.append(next_log_probs(output, step).gather(1, before.unsqueeze(1)).squeeze(1))
+        terms.append(log_probs(output).gather(1, before.unsqueeze(1)).squeeze(1))
         if output.weights is not None and (keep_weights or config.coverage_penalty):
             weights.append(output.weights)
-    log_probs = torch.stack(terms, 1)[:count]
+    chosen = torch.stack(terms, 1)[:count]
     attention = torch.stack(weights, 1)[:count] if weights else None
-    return _outputs(targets, log_probs, attention, src_valid, config, keep_weights)
+    return _outputs(targets, chosen, attention, src_valid, config, keep_weights)
 
 
 def _with_ends(targets: Sequence[Sequence[int]]) -> Tensor:
@@ -65,28 +65,28 @@ def _with_ends(targets: Sequence[Sequence[int]]) -> Tensor:
 
 def _outputs(
     targets: Sequence[Sequence[int]],
-    log_probs: Tensor,
+    chosen: Tensor,
     attention: Tensor | None,
     src_valid: Tensor,
     config: SearchConfig,
     keep_weights: bool,
 ) -> list[Hypothesis]:
     """Sum up to each target's own end, in order, as search does."""
-    lengths = torch.tensor([[len(tokens) + 1] for tokens in targets], device=log_probs.device)
-    totals = log_probs.double().cumsum(1).gather(1, lengths - 1)  # sentences 1
+    lengths = torch.tensor([[len(tokens) + 1] for tokens in targets], device=chosen.device)
+    totals = chosen.double().cumsum(1).gather(1, lengths - 1)  # sentences 1
     coverage = None
     if config.coverage_penalty:
         if attention is None:
             raise RegardError("search.coverage_penalty needs attention, and this model has none; set it to 0")
         coverage = attention.double().cumsum(1)
         coverage = coverage.gather(1, (lengths - 1).unsqueeze(-1).expand(-1, -1, coverage.shape[2]))
-    scores = Rank(config, log_probs.shape[1], log_probs.device).score(totals, lengths, coverage, src_valid)
+    scores = Rank(config, chosen.shape[1], chosen.device).score(totals, lengths, coverage, src_valid)
     return [
         Hypothesis(
             tokens=list(tokens),
             score=float(scores[i, 0]),
             log_prob=float(totals[i, 0]),
-            token_log_probs=log_probs[i, : len(tokens) + 1].tolist(),
+            token_log_probs=chosen[i, : len(tokens) + 1].tolist(),
             finished=True,
             weights=attention[i, : len(tokens) + 1, :steps].cpu().clone()
             if keep_weights and attention is not None

@@ -26,6 +26,7 @@ from regard.decode.outputs import Hypothesis, read_outputs
 from regard.decode.propose import Beam, Candidates, Draws, Greedy, Proposer, Sample
 from regard.decode.protocol import Decoder, StepOutput
 from regard.decode.rank import Rank
+from regard.decode.scores import log_probs
 from regard.decode.state import State, select
 from regard.decode.trellis import Trellis
 from regard.errors import RegardError
@@ -95,14 +96,14 @@ class _Run:
         """Choose one more token for every hypothesis."""
         output, self.state = self.decoder.step(self.tokens, self.state, self.source)
         shape = len(self.lanes), self.beam, -1
-        log_probs = next_log_probs(output, self.step).view(shape)
+        scores = log_probs(output).view(shape)
         coverage = self._look(output)
         if self.step == 0:
-            _check_prefix(self.lanes.prefix, log_probs.shape[2])
+            _check_prefix(self.lanes.prefix, scores.shape[2])
         history = self.track["history"].view(shape) if "history" in self.track else None
-        apply_filters(self.filters, log_probs, SoFar(self.step, history), self.lanes.prefix)
+        apply_filters(self.filters, scores, SoFar(self.step, history), self.lanes.prefix)
         draws = Draws(self.lanes.sentence, self.lanes.sample, self.step)
-        candidates = self.propose(log_probs, self.totals, draws)
+        candidates = self.propose(scores, self.totals, draws)
         ended = self._finish(candidates, coverage)
         going = _go_on(candidates, self.beam)
         self._close(going.total, ended)
@@ -189,21 +190,6 @@ class _Run:
             "row": self._rows(ends.parent),
             "finished": torch.full_like(ends.parent, finished),
         }
-
-
-def next_log_probs(output: StepOutput, step: int) -> Float[Tensor, "rows vocab"]:
-    """The log-probabilities of every next token, float32 at least.
-
-    One log_softmax is faster than torch's logsumexp, and both than half the product that made the scores.
-    """
-    scores = output.scores if output.scores.dtype == torch.float64 else output.scores.float()
-    log_probs = scores.clamp_(max=0.0) if output.normalized else scores.log_softmax(-1)
-    if log_probs[:, 0].isnan().any():  # one such score makes its whole row so
-        raise RegardError(
-            f"the model's scores of output token {step + 1} are not finite; its weights are damaged or its training "
-            "diverged: use an earlier checkpoint"
-        )
-    return log_probs
 
 
 def _go_on(candidates: Candidates, beam: int) -> Candidates:
