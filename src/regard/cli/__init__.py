@@ -26,7 +26,7 @@ COMMANDS = {
     "recipes": ("regard.cli.recipes", "The recipes that Regard ships, or the text of one."),
     "data": ("regard.cli.data", "Prepare a recipe's data and report on it."),
     "train": ("regard.cli.train", "Train a recipe, or resume its run."),
-    "list": ("regard.cli.list", "The parts a recipe can choose from."),
+    "list": ("regard.cli.parts", "The parts a recipe can choose from."),
 }
 """Name: (module with the function `command`, one line of help), in the order in which a user meets them."""
 
@@ -107,16 +107,18 @@ def _one_sentence(*, debug: bool) -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_PIPE)
-    except (RegardError, OSError, KeyboardInterrupt) as error:
+    except KeyboardInterrupt as error:
+        if not hasattr(error, "exit_code"):  # training has saved itself and said so
+            print("regard: stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", EXIT_INTERRUPTED))
+    except (RegardError, OSError) as error:
         if debug:
             raise
         print("\n".join(f"regard: {line}" for line in _sentence(error).splitlines()), file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_MISTAKE)
+        sys.exit(EXIT_MISTAKE)
 
 
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped by Ctrl-C."
+def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return str(error)

@@ -20,8 +20,6 @@ def command(
     ] = None,
 ) -> None:
     """Train a recipe; where its run folder exists, resume it."""
-    from regard.recipe import find_recipe, load_recipe
     from regard.train.run import train
 
-    resolved = load_recipe(recipe, overrides or ())
-    train(resolved, run or Path("runs") / find_recipe(recipe).stem)
+    train(recipe, run, overrides=overrides or ())

@@ -34,7 +34,9 @@ def command(
             print(f"regard list {name:<12} {', '.join(f'{module}.{dictionary}' for module, dictionary in homes)}")
         return
     if kind not in KINDS:
-        raise RegardError(f"{kind}: nothing of that name to list; there are {', '.join(KINDS)}.")
+        from regard.recipe_errors import nearest
+
+        raise RegardError(f"{kind}: nothing of that name to list{nearest(kind, list(KINDS))}")
     for module, dictionary in KINDS[kind]:
         parts = getattr(importlib.import_module(module), dictionary)
         if len(KINDS[kind]) > 1:
