@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -50,9 +51,26 @@ def test_chinese_characters_take_the_shape_of_their_language(text, face, monkeyp
     listed = [entry("Aaa"), entry("Noto Sans Mono CJK SC"), entry("Noto Sans CJK SC", 100), entry("Noto Serif CJK SC")]
     listed += [entry(f"Noto Sans CJK {one}") for one in ("JP", "KR", "SC", "TC")]
     monkeypatch.setattr(matplotlib.font_manager.fontManager, "ttflist", listed)
-    monkeypatch.setattr(fonts, "_add_package_fonts", lambda: None)
+    monkeypatch.setattr(fonts, "_add_fonts", lambda: None)
     names = [name for name, _, _ in fonts._candidates(set(text))]
     assert names[0] == f"Noto Sans CJK {face}" and len(names) == len(set(names)) == 7
+
+
+def test_fonts_installed_since_matplotlib_made_its_list_are_found(monkeypatch, tmp_path):
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    mathematics = matplotlib.get_data_path() + "/fonts/ttf/STIXGeneral.ttf"
+    copy = tmp_path / "new.ttf"
+    copy.write_bytes(Path(mathematics).read_bytes())
+    manager = matplotlib.font_manager.fontManager
+    monkeypatch.setattr(manager, "ttflist", [one for one in manager.ttflist if one.name == BASE])
+    system = [str(tmp_path / "broken.ttf"), str(copy)]
+    monkeypatch.setattr(matplotlib.font_manager, "findSystemFonts", lambda: system)
+    fonts._add_fonts.cache_clear()
+    try:
+        character = next(c for c in map(chr, range(0x2900, 0x2BFF)) if _only_in(mathematics, c))
+        assert lettering([character]) == Lettering([BASE, "STIXGeneral"], frozenset())
+    finally:
+        fonts._add_fonts.cache_clear()
 
 
 def test_the_machines_own_fonts_are_searched_without_complaint():

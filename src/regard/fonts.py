@@ -103,7 +103,7 @@ def _visible(character: str) -> str:
 
 
 def _candidates(characters: set[str]) -> Iterator[tuple[str, str, int]]:
-    """(family, file, face) of the regular fonts, the best first: the system's, then those in Python packages."""
+    """(family, file, face) of the regular fonts, the best first: those matplotlib knows, then the others."""
     names = {unicodedata.name(character, "").split(" ")[0] for character in characters}
     # One Chinese character is drawn in four ways; the other letters tell which language it is.
     east = "KR" if "HANGUL" in names else "JP" if names & {"HIRAGANA", "KATAKANA"} else "SC"
@@ -114,7 +114,7 @@ def _candidates(characters: set[str]) -> Iterator[tuple[str, str, int]]:
         return (not plain, entry.style != "normal", not entry.name.endswith(east), abs(weight - 400), entry.name)
 
     known: set[str] = set()
-    for more in (lambda: None, _add_package_fonts):
+    for more in (lambda: None, _add_fonts):
         more()
         entries = [entry for entry in font_manager.fontManager.ttflist if entry.name not in known]
         for entry in sorted(entries, key=order):
@@ -125,18 +125,24 @@ def _candidates(characters: set[str]) -> Iterator[tuple[str, str, int]]:
 
 
 @functools.cache
-def _add_package_fonts() -> None:
-    """Make font files that came with Python packages known to matplotlib, once per process."""
-    present = {entry.fname for entry in font_manager.fontManager.ttflist}
-    for distribution in importlib.metadata.distributions():
-        for file in distribution.files or ():
-            if file.suffix.lower() in SUFFIXES and "mpl-data" not in file.parts:
-                path = str(file.locate())
-                if path not in present:
-                    try:
-                        font_manager.fontManager.addfont(path)
-                    except (OSError, RuntimeError):  # a broken or foreign file is nobody's font
-                        continue
+def _add_fonts() -> None:
+    """Make known to matplotlib, once per process, the font files of Python packages and the system's new ones.
+
+    matplotlib remembers the system's fonts in a cache of its own and would not see any installed since.
+    """
+    packaged = [
+        str(file.locate())
+        for distribution in importlib.metadata.distributions()
+        for file in distribution.files or ()
+        if file.suffix.lower() in SUFFIXES and "mpl-data" not in file.parts
+    ]
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in dict.fromkeys([*sorted(font_manager.findSystemFonts()), *packaged]):
+        if path not in known:
+            try:
+                font_manager.fontManager.addfont(path)
+            except (OSError, RuntimeError):  # a broken or foreign file is nobody's font
+                continue
 
 
 @functools.cache
