@@ -118,7 +118,10 @@ def test_time_limit_ends_cleanly_and_changes_no_update(tmp_path: Path, trainer: 
     assert [r["type"] for r in records[-2:]] == ["valid", "final"] and records[-1]["perplexity"] == scores["perplexity"]
     whole = trainer(tmp_path / "whole")
     whole.run_to_end()
-    losses = [[r["loss"] for r in read_metrics(tmp_path / n / "metrics.jsonl") if r["type"] == "train"] for n in ("limited", "whole")]
+    losses = [
+        [r["loss"] for r in read_metrics(tmp_path / n / "metrics.jsonl") if r["type"] == "train"]
+        for n in ("limited", "whole")
+    ]
     assert losses[0] == losses[1][:10] and len(losses[0]) == 10
 
 

@@ -1,0 +1,94 @@
+"""Fine-tuning takes over what two runs share, row by row where the vocabulary differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from regard.data.config import TextConfig
+from regard.data.tokenizer import RESERVED, Tokenizer
+from regard.errors import RegardError
+from regard.model import Seq2Seq
+from regard.model_config import ModelConfig
+from regard.train.runfolder import Run
+from regard.train.start import start_from
+from regard.train.weights import load_into, model_tensors
+
+
+def words(text: str) -> Tokenizer:
+    return Tokenizer.train([text], TextConfig(tokenizer="word", vocab=400))
+
+
+def model(source: Tokenizer, target: Tokenizer, **keys: object) -> Seq2Seq:
+    return Seq2Seq(ModelConfig.model_validate({"embed": 8, **keys}), source_vocab=source.size, target_vocab=target.size)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> tuple[Run, Seq2Seq, Tokenizer]:
+    tokenizer, run = words("ein hund rennt"), Run(tmp_path / "old")
+    built = model(tokenizer, tokenizer)
+    run.path.mkdir()
+    run.write_info(status="finished")
+    run.write_weights(model_tensors(built))
+    for side in ("source", "target"):
+        tokenizer.save(run.path / f"tokenizer-{side}.json")
+    return run, built, tokenizer
+
+
+@pytest.mark.parametrize("text", ["der hund rennt", "hund rennt und rennt weit"])
+def test_shared_pieces_move_to_their_new_rows(old: tuple[Run, Seq2Seq, Tokenizer], text: str) -> None:
+    run, before, had = old
+    now = words(text)
+    tuned = model(now, now)
+    fresh = {name: value.clone() for name, value in model_tensors(tuned).items()}
+    report = start_from(run, tuned, {"source": now, "target": now})
+    assert report["new"] == [] and report["unused"] == [] and "decoder.combine.weight" in report["copied"]
+    assert report["rows"]["source_embedding.weight"] == f"{len(RESERVED) + 3} of {now.size}"  # and the space
+    for name in ("source_embedding.weight", "decoder.embedding.weight", "decoder.readout.bias"):
+        table, origin = model_tensors(tuned)[name], model_tensors(before)[name]
+        for word in text.split():
+            (row,) = now.encode([word])[0]
+            same = origin[had.encode([word])[0][0]] if word in ("hund", "rennt") else fresh[name][row]
+            assert torch.equal(table[row], same), word
+        assert torch.equal(table[: len(RESERVED)], origin[: len(RESERVED)])
+    assert torch.equal(tuned.decoder.combine.weight, before.decoder.combine.weight)
+
+
+def test_parts_of_other_sizes_stay_new(old: tuple[Run, Seq2Seq, Tokenizer]) -> None:
+    run, _, had = old
+    wider = model(had, had, attention={"dim": 64})
+    report = start_from(run, wider, {"source": had, "target": had})
+    assert report["new"] and all("attention" in name for name in report["new"])
+
+
+def test_nothing_in_common_is_refused(old: tuple[Run, Seq2Seq, Tokenizer]) -> None:
+    run, _, had = old
+    other = model(
+        had,
+        had,
+        embed=4,
+        encoder={"type": "birnn", "hidden": 5},
+        decoder={"type": "recurrent", "hidden": 7},
+        attention="none",
+    )
+    with pytest.raises(RegardError, match=r"train.init_from: .*old shares no tensor's name and shape"):
+        start_from(run, other, {"source": had, "target": had})
+
+
+def test_tied_tables_are_stored_once_and_load(old: tuple[Run, Seq2Seq, Tokenizer]) -> None:
+    tokenizer = old[2]
+    tied, again = (model(tokenizer, tokenizer, tie="all") for _ in range(2))
+    tables = [n for n, t in model_tensors(tied).items() if t.shape == (tokenizer.size, 8)]
+    assert tables == ["source_embedding.weight"]
+    load_into(again, model_tensors(tied), "here")
+    assert torch.equal(again.decoder.readout.table.weight, tied.source_embedding.weight)
+
+
+def test_weights_of_another_model_are_refused(old: tuple[Run, Seq2Seq, Tokenizer]) -> None:
+    run, _, had = old
+    with pytest.raises(RegardError, match=r"has shape \[264, 8\], the model needs \[264, 4\]"):
+        load_into(model(had, had, embed=4), run.weights(), run.path)
+    with pytest.raises(RegardError, match=r"0 missing, 4 unknown \(such as decoder.attention"):
+        load_into(model(had, had, attention="none", decoder={"type": "recurrent"}), run.weights(), run.path)
