@@ -1,0 +1,221 @@
+"""One reader per file format: a path and the wanted columns in, rows out.
+
+A row is (line number, fields) with fields = (source, target, further references …), or (line number, `Bad`).
+Every reader streams; none holds more than one line, or one batch of Parquet rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from regard.data.config import Column
+from regard.data.files import MAX_LINE_BYTES, Bad, lines, opened, raw_lines
+from regard.errors import RegardError
+
+Row = tuple[int, tuple[str, ...] | Bad]
+Reader = Callable[[Path, Sequence[Column], str | None], Iterator[Row]]
+
+
+def read_tsv(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+    """One row a line, no quoting; named columns mean that the first line is a header."""
+    separator = separator or "\t"
+    split = ((n, line if isinstance(line, Bad) else line.split(separator)) for n, line in lines(path))
+    name = {"\t": "a tab"}.get(separator, repr(separator))
+    return _pick(path, split, columns, f"Is the separator {name}? Else set data.separator.")
+
+
+def read_csv(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+    """Comma-separated with double quotes, in which line breaks may stand; the number is a row's first line."""
+    separator = separator or ","
+    if len(separator) != 1:
+        raise RegardError(
+            f"data.separator is {separator!r}: a CSV file needs a single character; or set data.format=tsv."
+        )
+    return _pick(path, _csv_rows(path, separator), columns, f"Is the separator {separator!r}? Else set data.separator.")
+
+
+def read_jsonl(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+    """One JSON object a line; columns are keys, "a.b" is key b of the object under key a."""
+    _need_names(path, columns)
+    for number, line in lines(path):
+        if isinstance(line, Bad):
+            yield number, line
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield number, Bad(f"not JSON ({error})")
+            continue
+        yield number, fields(record, columns)
+
+
+def read_parquet(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+    """Columns by number or name; the number of a row counts from 1."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        source = BytesIO(opened(path).read()) if path.suffix == ".gz" else path
+        file = pq.ParquetFile(source)
+    except (pa.ArrowException, OSError) as error:
+        raise RegardError(f"{path} cannot be read as Parquet ({error}): fetch it again or set data.format.") from None
+    with file:
+        names = file.schema_arrow.names
+        wanted = [named(column, names, str(path)) for column in columns]
+        number = 0
+        top = list(dict.fromkeys(name if name in names else name.split(".")[0] for name in wanted))
+        for batch in file.iter_batches(batch_size=1024, columns=top):
+            for record in batch.to_pylist():
+                number += 1
+                yield number, fields(record, wanted)
+    if number == 0:
+        raise RegardError(f"{path} is empty: it has columns but no rows.")
+
+
+def read_dictionary(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+    """CMUdict's form: `word P H O N E S`, further pronunciations as `word(2)`, `# comment` at the end of a line,
+    `;;;` before a comment line. The target is the phones, separated by single spaces."""
+    for number, line in lines(path):
+        if isinstance(line, Bad):
+            yield number, line
+            continue
+        entry = re.split(r"\s#", line, maxsplit=1)[0].split()
+        if not line.strip() or line.startswith((";;;", "# ")):
+            continue
+        if len(entry) < 2:
+            yield number, Bad(f"{line.strip()[:40]!r} has no phones; expected a word and its phones")
+            continue
+        word = re.sub(r"(?<=.)\(\d+\)$", "", entry[0])
+        yield number, (word, " ".join(entry[1:]))
+
+
+READERS: dict[str, Reader] = {
+    "tsv": read_tsv,
+    "csv": read_csv,
+    "jsonl": read_jsonl,
+    "parquet": read_parquet,
+    "dictionary": read_dictionary,
+}
+
+SUFFIXES = {
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".tab": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".dict": "dictionary",
+}
+
+
+def format_of(path: Path) -> str:
+    """The format that the suffix before any .gz stands for."""
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise RegardError(
+            f"{path}: the suffix {suffix!r} names no format; set data.format, one of {', '.join(READERS)}."
+        )
+    return SUFFIXES[suffix]
+
+
+def fields(record: Any, columns: Sequence[Column]) -> tuple[str, ...] | Bad:
+    """The wanted texts of one record; a list of texts in a target column is several references."""
+    found: list[str] = []
+    for position, column in enumerate(columns):
+        value = _value(record, str(column))
+        if position and isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+            found += value
+        elif isinstance(value, str):
+            found.append(value)
+        elif value is None and position > 1:
+            continue  # further references may be missing
+        else:
+            keys = ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__
+            what = "missing" if value is None else f"{type(value).__name__}, expected text"
+            return Bad(f"column {str(column)!r} is {what} (found: {keys[:80]})")
+    return tuple(found)
+
+
+def named(column: Column, names: Sequence[str], where: str) -> str:
+    """The name of a column given by number or name."""
+    if isinstance(column, int):
+        if column >= len(names):
+            raise RegardError(
+                f"{where} has no column {column}: it has {len(names)}, numbered from 0 ({', '.join(names)})."
+            )
+        return names[column]
+    if column not in names and column.split(".")[0] not in names:
+        raise RegardError(
+            f"{where} has no column {column!r}; found {', '.join(map(repr, names))}. "
+            "Set data.source_column and data.target_column, by name or by number."
+        )
+    return column
+
+
+def _value(record: Any, column: str) -> Any:
+    if isinstance(record, dict) and column in record:
+        return record[column]
+    for key in column.split("."):
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
+
+
+def _need_names(path: Path, columns: Sequence[Column]) -> None:
+    if any(isinstance(column, int) for column in columns):
+        raise RegardError(
+            f"{path}: JSON lines have keys, not numbered columns (found {list(columns)}): "
+            "set data.source_column and data.target_column to keys."
+        )
+
+
+def _csv_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str] | Bad]]:
+    def text() -> Iterator[str]:
+        for _, raw in raw_lines(path):
+            # Bytes that are no UTF-8 travel as surrogates, so that the reader's line numbers stay right
+            yield "\udcff" if isinstance(raw, Bad) else raw.decode("utf-8", errors="surrogateescape")
+
+    csv.field_size_limit(MAX_LINE_BYTES)
+    rows = csv.reader(text(), delimiter=separator)
+    while True:
+        number = rows.line_num + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, Bad(f"not CSV ({error}); is a quotation mark not closed?")
+            continue
+        if any("\udc80" <= character <= "\udcff" for cell in row if not cell.isascii() for character in cell):
+            yield number, Bad("not UTF-8, or too long; convert the file to UTF-8")
+        else:
+            yield number, row
+
+
+def _pick(
+    path: Path, rows: Iterator[tuple[int, list[str] | Bad]], columns: Sequence[Column], hint: str
+) -> Iterator[Row]:
+    """The wanted columns. A row must have as many as the header, or as the first row with all wanted columns."""
+    width: int | None = None
+    wanted = [column for column in columns if isinstance(column, int)]
+    if not wanted:
+        _, header = next(rows)
+        if isinstance(header, Bad):
+            raise RegardError(f"{path} line 1: the header is {header}.")
+        wanted = [header.index(named(column, header, f"{path} line 1")) for column in columns]
+        width = len(header)
+    for number, row in rows:
+        if isinstance(row, Bad):
+            yield number, row
+        elif len(row) != width and (width is not None or len(row) <= max(wanted)):
+            expected = width or f"at least {max(wanted) + 1}"
+            yield number, Bad(f"{len(row)} column{'s' * (len(row) != 1)}, expected {expected}. {hint}")
+        else:
+            width = len(row)
+            yield number, tuple(row[column] for column in wanted)

@@ -1,0 +1,207 @@
+"""Reading a split, in a stream: examples out, bad lines counted and named.
+
+for example in read_split(data.train, data, training=True):
+    print(example.where, example.source, example.targets)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, zip_longest
+from pathlib import Path
+from typing import Any
+
+from regard.data.config import Column, DataConfig, SplitConfig
+from regard.data.files import Bad, describe, find, folder, lines
+from regard.data.formats import READERS, Row, fields, format_of, named
+from regard.errors import RegardError
+
+SHOWN = 5
+"""So many bad lines are named; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example as its file has it: nothing is cleaned yet. `targets` are references, the first is trained on."""
+
+    source: str
+    targets: tuple[str, ...]
+    where: str
+
+
+@dataclass
+class Problems:
+    """Lines that could not be used: how many of how many, and the first few."""
+
+    lines: int = 0
+    bad: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, where: str, reason: str) -> None:
+        self.bad += 1
+        if len(self.first) < SHOWN:
+            self.first.append(f"{where}: {reason}")
+
+    def check(self, most: float) -> None:
+        if self.bad and self.bad > most * self.lines:
+            raise RegardError(
+                f"{self.first[0].rstrip('.')} — and {self.bad} of {self.lines} lines are bad, more than "
+                f"data.max_bad_fraction={most:g} allows: mend the file or the setting, or raise data.max_bad_fraction."
+            )
+
+
+def read_split(
+    split: SplitConfig,
+    data: DataConfig,
+    *,
+    training: bool = False,
+    about: object = None,
+    problems: Problems | None = None,
+) -> Iterator[Example]:
+    """The examples of a split, in file order.
+
+    training   an empty side makes a line bad, and every pronunciation of a dictionary's word is an example;
+               otherwise empty lines are kept and a word's pronunciations are the references of one example
+    about      title, source, license of the data, for the error when a file is missing
+    problems   filled with what was skipped; too much of it raises `RegardError` at the end of the data
+    """
+    problems = Problems() if problems is None else problems
+    found = 0
+    examples = _checked(split, data, training, about, problems)
+    if not training and split.table is not None:
+        examples = _grouped(examples, {name for name in split.tables() if _is_dictionary(name, data)})
+    for example in examples:
+        if split.percent is None or split.percent[0] <= hundredth(example.source) < split.percent[1]:
+            found += 1
+            yield example
+    problems.check(data.max_bad_fraction)
+    if not found:
+        names = ", ".join([*split.tables(), *split.sources(), *([split.hub] if split.hub else [])])
+        raise RegardError(
+            f"{names}: no example found in {problems.lines} lines{_of_percent(split)}: is it the right data?"
+        )
+
+
+def hundredth(source: str) -> int:
+    """0 … 99, from the text alone: the same on every machine, so that a word is always in the same part."""
+    return int.from_bytes(hashlib.blake2b(source.encode("utf-8", "surrogatepass"), digest_size=8).digest()) % 100
+
+
+def split_files(split: SplitConfig, data: DataConfig, about: object = None) -> list[Path]:
+    """Every file of a split, found; none for a hub data set."""
+    return [find(name, data.root, about) for name in (*split.tables(), *split.sources(), *split.targets())]
+
+
+def _checked(
+    split: SplitConfig, data: DataConfig, training: bool, about: object, problems: Problems
+) -> Iterator[Example]:
+    for name, number, row in _rows(split, data, about):
+        problems.lines += 1
+        where = f"{name}:{number}"
+        if isinstance(row, Bad):
+            problems.add(f"{name} line {number}", row)
+        elif training and not (row[0].strip() and row[1].strip()):
+            problems.add(f"{name} line {number}", f"the {'target' if row[0].strip() else 'source'} is empty")
+        else:
+            yield Example(row[0], (row[1], *(text for text in row[2:] if text.strip())), where)
+
+
+def _rows(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple[str, int, tuple[str, ...] | Bad]]:
+    columns: list[Column] = [data.source_column, *data.target_columns()]
+    if split.hub is not None:
+        for number, row in _hub_rows(split, data, columns, about):
+            yield split.hub, number, row
+    elif split.source is not None:
+        yield from _parallel(split, data, about)
+    else:
+        for name in split.tables():
+            path = find(name, data.root, about)
+            form = format_of(path) if data.format == "auto" else data.format
+            if form not in READERS:
+                raise RegardError(
+                    f"data.format is {form!r} but {name} is a table: name parallel text as source and target, "
+                    f"or set data.format to one of {', '.join(READERS)}."
+                )
+            for number, row in READERS[form](path, columns, data.separator):
+                yield name, number, row
+
+
+def _parallel(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple[str, int, tuple[str, ...] | Bad]]:
+    sources, targets = split.sources(), split.targets()
+    # One source file with its references, or several source files, each with its target
+    sets = [(sources[0], *targets)] if len(sources) == 1 else list(zip(sources, targets, strict=True))
+    for names in sets:
+        streams = [lines(find(name, data.root, about)) for name in names]
+        for together in zip_longest(*streams):
+            present = [item for item in together if item is not None]
+            if len(present) < len(together):
+                ended = names[next(i for i, item in enumerate(together) if item is None)]
+                longer = names[next(i for i, item in enumerate(together) if item is not None)]
+                number = present[0][0]
+                raise RegardError(
+                    f"{ended} ends after line {number - 1} but {longer} goes on: line i of one belongs to "
+                    "line i of the other, so both need the same number of lines."
+                )
+            number, texts = present[0][0], [text for _, text in present]
+            i = next((i for i, text in enumerate(texts) if isinstance(text, Bad)), None)
+            if i is None:
+                yield names[0], number, tuple(texts)
+            else:
+                yield names[i], number, Bad(texts[i])
+
+
+def load_hub(split: SplitConfig, data: DataConfig, about: object = None) -> Any:
+    """The `datasets.Dataset` of a hub name, or of a local folder of that shape below the root."""
+    import datasets
+
+    assert split.hub is not None, "only for a split that names a hub data set"
+    place = folder(split.hub, data.root)
+    shown = datasets.utils.logging.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(str(place or split.hub), split.hub_config, split=split.hub_split)
+    except Exception as error:  # anything from a missing network to a wrong split name
+        said = " ".join(str(error).split())[:300]
+        raise RegardError(
+            f"data set {split.hub!r}, split {split.hub_split!r} cannot be loaded ({type(error).__name__}: {said}): "
+            f"check hub, hub_config and hub_split, and the network.{describe(about)}"
+        ) from None
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _hub_rows(split: SplitConfig, data: DataConfig, columns: Sequence[Column], about: object) -> Iterator[Row]:
+    found = load_hub(split, data, about)
+    wanted = [named(column, found.column_names, str(split.hub)) for column in columns]
+    number = 0
+    top = list(dict.fromkeys(name if name in found.column_names else name.split(".")[0] for name in wanted))
+    for batch in found.select_columns(top).iter(batch_size=1000):
+        for values in zip(*(batch[name] for name in top), strict=True):
+            number += 1
+            yield number, fields(dict(zip(top, values, strict=True)), wanted)
+
+
+def _grouped(examples: Iterator[Example], dictionaries: set[str]) -> Iterator[Example]:
+    """Neighbouring entries of one word in a dictionary, as one example."""
+    if not dictionaries:
+        yield from examples
+        return
+
+    def entry(example: Example) -> tuple[str, str]:
+        name = example.where.rpartition(":")[0]
+        return (name, example.source) if name in dictionaries else ("", example.where)
+
+    for _, same in groupby(examples, key=entry):
+        alike = list(same)
+        yield Example(alike[0].source, tuple(text for example in alike for text in example.targets), alike[0].where)
+
+
+def _is_dictionary(name: str, data: DataConfig) -> bool:
+    return data.format == "dictionary" or (data.format == "auto" and format_of(Path(name)) == "dictionary")
+
+
+def _of_percent(split: SplitConfig) -> str:
+    return "" if split.percent is None else f" in percent {list(split.percent)}"
