@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Regard needs Python 3.11 or newer; choose one with: make PYTHON=python3.11 ..."; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Regard and its libraries into $(VENV) (minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: venv

@@ -189,13 +189,13 @@ def _path(item: Any, model: type[BaseModel], values: Any) -> Path:
         absent = index == len(location) - 1 and isinstance(part, str) and item["type"] == "missing"
         if written or listed or named or absent:
             path = (*path, part)
-            values = values[part] if written or listed else None
+            values = _value((part,), values) if written or listed else None
     return path
 
 
 def _value(path: Path, values: Any) -> Any:
     for part in path:
-        if isinstance(values, list):
+        if isinstance(values, list) and isinstance(part, int):
             values = values[part]
         elif isinstance(values, dict):
             values = values.get(part)

@@ -66,7 +66,7 @@ def write_yaml(value: Any) -> str:
     yaml.Representer = _Writer
     yaml.default_flow_style = False
     yaml.allow_unicode = True
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 100
     out = StringIO()
     yaml.dump(value, out)

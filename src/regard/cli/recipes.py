@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from regard.errors import RegardError
 
 if TYPE_CHECKING:
     from regard.data.config import DataConfig
@@ -47,15 +46,15 @@ def _table(root: str | None) -> None:
 
 def missing_files(data: DataConfig) -> list[str]:
     """Those of a recipe's files that are not where the data root says; names on the hub are not looked for."""
-    root = Path(data.root or os.environ.get("REGARD_DATA") or ".")
     splits = [split for split in (data.train, data.valid, data.test) if split is not None]
     names = [name for split in splits for name in (*split.tables(), *split.sources(), *split.targets())]
-    return [name for name in dict.fromkeys(names) if not _exists(name, root)]
+    return [name for name in dict.fromkeys(names) if not _exists(name, data.root)]
 
 
-def _exists(name: str, root: Path) -> bool:
-    if not name.startswith("package:"):
-        return (root / name).exists()
-    package, _, inner = name.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package)
-    return bool(spec and any((Path(folder) / inner).exists() for folder in spec.submodule_search_locations or []))
+def _exists(name: str, root: str | None) -> bool:
+    from regard.data.files import find
+
+    try:
+        return find(name, root).exists()
+    except RegardError:
+        return False
