@@ -16,8 +16,9 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     printed = capsys.readouterr().out
     for path in shipped_recipes():
         assert path.stem in printed
-    assert "no: multi30k/tok/train" in printed  # nothing is under this root
+    assert "not here: multi30k/tok/train" in printed  # nothing is under this root
     assert printed.count("│ yes") == 1  # the demo's data is a Python package
+    assert "regard[demo]" in printed  # brackets are no markup
 
 
 def test_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

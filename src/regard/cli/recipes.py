@@ -32,15 +32,21 @@ def command(
 def _table(root: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from regard.recipe import load_recipe, shipped_recipes
 
-    table = Table("recipe", "task", "data", "where from", "licence", "files here", show_lines=True)
+    table = Table(show_lines=True)
+    table.add_column("recipe (task)", no_wrap=True)
+    table.add_column("data: what, where from, licence", overflow="fold")
+    table.add_column("here")
     for path in shipped_recipes():
         recipe = load_recipe(path, [] if root is None else [f"data.root={root!r}"])
         about, absent = recipe.about, missing_files(recipe.data)
-        here = "yes" if not absent else f"no: {absent[0]}"
-        table.add_row(path.stem, recipe.task, about.title, about.source, about.license, here)
+        said = f"{about.title}\nfrom {about.source}\nlicence: {about.license}"
+        said += f"\nnot here: {absent[0]}" if absent else ""
+        name = f"{path.stem}\n({recipe.task})"
+        table.add_row(name, Text(said), "no" if absent else "yes")  # Text: no word in it is markup
     Console().print(table)
 
 
