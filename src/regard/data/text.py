@@ -19,8 +19,7 @@ def normalize(text: str, config: TextConfig) -> str:
         >>> normalize("  AH0  K ", TextConfig(remove="[0-9]", lowercase=True))
         'ah k'
     """
-    if not text.isascii():
-        text = _SURROGATES.sub("\ufffd", text)
+    text = without_surrogates(text)
     if config.lowercase:
         text = text.lower()
     if config.remove:
@@ -33,6 +32,11 @@ def normalize(text: str, config: TextConfig) -> str:
     if not text.isascii():
         text = unicodedata.normalize(config.normalize, text)
     return " ".join(text.split())
+
+
+def without_surrogates(text: str) -> str:
+    """Halves of surrogate pairs, which JSON may hold and UTF-8 may not, become U+FFFD."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")

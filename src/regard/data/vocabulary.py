@@ -1,6 +1,6 @@
 """Learning a vocabulary from text: characters, words, BPE or unigram pieces.
 
-Each learner sees cleaned texts once, in a stream, and holds only counts of distinct words or characters. The ids
+Texts are seen once, in a stream, and only counts of distinct words are held. The ids
 are: 4 special tokens, 256 bytes, then the learned pieces, most useful first.
 """
 
@@ -22,28 +22,39 @@ CHARACTER_SHARE = 0.5
 """Of a BPE or unigram vocabulary, single characters take at most this share; rarer ones are spelled in bytes."""
 
 
-def learn_characters(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
-    """The most frequent characters; spaces are characters too. No merges."""
-    counts: Counter[str] = Counter()
+def count_words(texts: Iterable[str]) -> Counter[str]:
+    """How often each word between spaces occurs in cleaned texts: all that any learner needs to know."""
+    words: Counter[str] = Counter()
     for text in texts:
-        counts.update(text)
-    return _without_merges(_most_frequent(counts, config), whole_words=False)
+        words.update(text.split(" "))
+    del words[""]
+    return words
 
 
-def learn_words(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
-    """The most frequent words between spaces; other words are spelled in bytes."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text.split(" "))
-    del counts[""]
+def learn(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """A vocabulary from counted words, of the kind that `config.tokenizer` names."""
+    if not words:
+        raise RegardError(
+            "there is no text to learn a vocabulary from: "
+            "is the training data empty, or all of it removed by its settings?"
+        )
+    return LEARNERS[config.tokenizer](words, config)
+
+
+def learn_characters(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """The most frequent characters; the space is a character too. No merges."""
+    return _without_merges(_most_frequent(_count_characters(words), config), whole_words=False)
+
+
+def learn_words(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """The most frequent words; other words are spelled in bytes."""
     # " " alone begins words that are spelled, and stands for further spaces in a run.
-    words = [" "] + [" " + word for word in _most_frequent(counts, config, extra=1)]
-    return _without_merges(words, whole_words=True)
+    pieces = [" "] + [" " + word for word in _most_frequent(words, config, extra=1)]
+    return _without_merges(pieces, whole_words=True)
 
 
-def learn_bpe(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
+def learn_bpe(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
     """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) within words; bytes for rare characters."""
-    words = _count_words(texts)
     alphabet = _alphabet(words, config)
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab - len(RESERVED),
@@ -59,14 +70,13 @@ def learn_bpe(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
     return build_core(bpe, spaced=True, isolate=True)
 
 
-def learn_unigram(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokenizer:
+def learn_unigram(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
     """Unigram language model pieces (Kudo 2018, arXiv:1804.10959) within words; bytes for rare characters.
 
     The trainer of `tokenizers` works in an order that changes from run to run. It shows in two places, both
     mended here: sums differ from the 15th digit on (scores are rounded to 5 decimals), and characters that no
     piece needed get the lowest score plus 0.0001 times their turn (they get the lowest score).
     """
-    words = _count_words(texts)
     alphabet = _alphabet(words, config)
     room = config.vocab - len(RESERVED)
     known: Counter[str] = Counter()
@@ -84,7 +94,7 @@ def learn_unigram(texts: Iterable[str], config: TextConfig) -> tokenizers.Tokeni
     return build_core(models.Unigram(vocabulary, UNK, byte_fallback=True), spaced=True, isolate=True)
 
 
-LEARNERS: dict[str, Callable[[Iterable[str], TextConfig], tokenizers.Tokenizer]] = {
+LEARNERS: dict[str, Callable[[Counter[str], TextConfig], tokenizers.Tokenizer]] = {
     "char": learn_characters,
     "word": learn_words,
     "bpe": learn_bpe,
@@ -93,44 +103,38 @@ LEARNERS: dict[str, Callable[[Iterable[str], TextConfig], tokenizers.Tokenizer]]
 
 
 def _train(model: models.Model, trainer: Any, words: Counter[str]) -> dict[str, Any]:
-    """What `tokenizers` learned, as its JSON says it; words are fed in a fixed order, as often as they were seen."""
+    """What `tokenizers` learned, as its JSON says it; words are fed in a fixed order, each with
+    the space before it, as often as they were seen."""
 
     def fed() -> Iterator[str]:
         for word in sorted(words):
             for done in range(0, words[word], 1000):
-                yield word * min(1000, words[word] - done)
+                yield (" " + word) * min(1000, words[word] - done)
 
     core = build_core(model, spaced=True, isolate=True)
     core.train_from_iterator(fed(), trainer)
     return dict(json.loads(core.to_str())["model"])
 
 
-def _count_words(texts: Iterable[str]) -> Counter[str]:
-    """How often each word occurs, with the space before it."""
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(" " + word for word in text.split(" ") if word)
-    return words
-
-
-def _alphabet(words: Counter[str], config: TextConfig) -> set[str]:
-    """The characters that become pieces: the most frequent, at most `CHARACTER_SHARE` of the room."""
+def _count_characters(words: Counter[str]) -> Counter[str]:
+    """How often each character occurs, with one space for each word."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
             counts[character] += count
+    counts[" "] += words.total()
+    return counts
+
+
+def _alphabet(words: Counter[str], config: TextConfig) -> set[str]:
+    """The characters that become pieces: the most frequent, at most `CHARACTER_SHARE` of the room."""
     room = max(1, int((config.vocab - len(RESERVED)) * CHARACTER_SHARE))
-    frequent = _most_frequent(counts, config)
+    frequent = _most_frequent(_count_characters(words), config)
     return {" ", *[character for character in frequent if character != " "][: room - 1]}
 
 
 def _most_frequent(counts: Counter[str], config: TextConfig, extra: int = 0) -> list[str]:
     """Pieces by falling count, ties by code point, as many as there is room for."""
-    if not counts:
-        raise RegardError(
-            "there is no text to learn a vocabulary from: "
-            "is the training data empty, or all of it removed by its settings?"
-        )
     frequent = [piece for piece, count in counts.items() if count >= config.min_frequency]
     return sorted(frequent, key=lambda piece: (-counts[piece], piece))[: config.vocab - len(RESERVED) - extra]
 

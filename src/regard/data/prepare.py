@@ -1,0 +1,253 @@
+"""From files to prepared splits, once: whatever was prepared before is found again by its content.
+
+The name of everything in the cache is a hash of the files' bytes, the settings that matter and the code's version.
+Of a file above `WHOLE_BYTES` its size, its time of change and blocks from all over it are hashed instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from regard.data.config import DataConfig, SplitConfig
+from regard.data.files import find, raw_lines
+from regard.data.read import Problems, load_hub, read_split, split_files
+from regard.data.report import data_report
+from regard.data.store import Pairs, finish, write_store
+from regard.data.text import normalize
+from regard.data.tokenizer import Tokenizer
+from regard.data.vocabulary import learn
+from regard.errors import RegardError
+
+VERSION = 1
+"""Raise it when the same files and settings come to other prepared data."""
+WHOLE_BYTES = 64 * 2**20
+VOCABULARY_LINES = 1_000_000
+"""From more lines than this, vocabularies are learned on every n-th line, with the smallest n that gives fewer."""
+STALE_SECONDS = 24 * 3600
+
+T = TypeVar("T")
+
+
+@dataclass
+class Prepared:
+    """What training needs of the data. `tokenizers` has the keys "source" and "target"."""
+
+    train: Pairs
+    valid: Pairs
+    tokenizers: dict[str, Tokenizer]
+    report: dict[str, Any]
+
+
+def prepare(data: DataConfig, *, tokenizers: dict[str, Tokenizer] | None = None, about: object = None) -> Prepared:
+    """Read, learn the vocabularies (unless `tokenizers` are given, for fine-tuning), tokenize, report; or find all
+    that in the cache.
+
+    about   title, source and licence of the data, for the error when a file is missing
+    """
+    for split in (data.train, data.valid, *([data.test] if data.test else [])):
+        split_files(split, data, about)  # a missing file is said before any work is done
+    if tokenizers is None:
+        tokenizers = learn_tokenizers(data, about)
+    train = prepare_split(data.train, data, tokenizers, training=True, about=about)
+    valid = prepare_split(data.valid, data, tokenizers, about=about)
+    splits = {"train": train, "valid": valid}
+    if data.test is not None:
+        splits["test"] = prepare_split(data.test, data, tokenizers, about=about)
+    key = _hash({"version": VERSION, "stores": {name: pairs.folder.name for name, pairs in splits.items()}})
+    report = _cached(
+        _cache(data) / f"report-{key}",
+        lambda folder: _write_json(folder / "report.json", data_report(splits)),
+        lambda folder: dict(json.loads((folder / "report.json").read_text(encoding="utf-8"))),
+    )
+    return Prepared(train, valid, tokenizers, report)
+
+
+def prepare_split(
+    split: SplitConfig,
+    data: DataConfig,
+    tokenizers: dict[str, Tokenizer],
+    *,
+    training: bool = False,
+    about: object = None,
+) -> Pairs:
+    """One split, tokenized. Only in training are empty and over-long examples left out."""
+    key = _hash(
+        {
+            **_content(split, data, training, about),
+            "tokenizers": {side: tokenizers[side].to_json() for side in ("source", "target")},
+            "max_length": data.max_length if training else None,
+        }
+    )
+
+    def build(folder: Path) -> None:
+        problems = Problems()
+        examples = read_split(split, data, training=training, about=about, problems=problems)
+        counts = write_store(folder, examples, tokenizers, data.max_length if training else None)
+        if counts.examples == 0 and training:
+            raise RegardError(
+                f"no training example is left of {problems.lines} lines: {problems.bad} are bad, {counts.too_long} "
+                f"longer than data.max_length={data.max_length} and {counts.left_out_empty} empty once cleaned."
+            )
+        finish(folder, {**asdict(counts), "lines": problems.lines, "bad": problems.bad, "first_bad": problems.first})
+
+    pairs = _cached(_cache(data) / f"pairs-{key}", build, lambda f: Pairs(f, tokenizers["target"].config))
+    Problems(pairs.meta["lines"], pairs.meta["bad"], pairs.meta["first_bad"]).check(data.max_bad_fraction)
+    return pairs
+
+
+def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokenizer]:
+    """The vocabularies of both sides, from the training split; with `shared_vocabulary`, one for both."""
+    configs = {"source": data.source, "target": data.target}
+    content = _content(data.train, data, True, about)
+    key = _hash({**content, "shared": data.shared_vocabulary, **{k: c.model_dump() for k, c in configs.items()}})
+
+    def build(folder: Path) -> None:
+        words = {"source": Counter[str](), "target": Counter[str]()}
+        every = max(1, -(-_lines(data.train, data, about) // VOCABULARY_LINES))
+        for i, example in enumerate(read_split(data.train, data, training=True, about=about)):
+            if i % every == 0:
+                words["source"].update(normalize(example.source, data.source).split(" "))
+                words["target"].update(normalize(example.targets[0], data.target).split(" "))
+        for counted in words.values():
+            del counted[""]
+        if data.shared_vocabulary:
+            words["source"].update(words["target"])
+            core = learn(words["source"], data.source)
+            found = {side: Tokenizer(core, config) for side, config in configs.items()}
+        else:
+            found = {side: Tokenizer(learn(words[side], config), config) for side, config in configs.items()}
+        for side, tokenizer in found.items():
+            tokenizer.save(folder / f"{side}.json")
+
+    def load(folder: Path) -> dict[str, Tokenizer]:
+        return {side: Tokenizer.load(folder / f"{side}.json") for side in configs}
+
+    return _cached(_cache(data) / f"tokenizers-{key}", build, load)
+
+
+def _cached(final: Path, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:
+    """Load the folder `final`; if it is missing or not whole, build it under a temporary name and rename it.
+    Several processes may do so at once: the first to finish is believed, the others throw theirs away."""
+    try:
+        return load(final)
+    except (OSError, ValueError, KeyError):
+        pass  # not there, or not whole
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(final.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=final.parent))
+        try:
+            build(temporary)
+            _put(temporary, final, load)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return load(final)
+    except OSError as error:
+        raise RegardError(
+            f"prepared data cannot be written to {final.parent} ({error.strerror or error}): "
+            "make room there, or set data.cache= or REGARD_CACHE to another folder."
+        ) from error
+
+
+def _put(temporary: Path, final: Path, load: Callable[[Path], T]) -> None:
+    for _ in range(10):
+        try:
+            temporary.rename(final)
+            return
+        except OSError:
+            if not final.exists():
+                raise
+        try:
+            load(final)
+            return  # someone else was first
+        except (OSError, ValueError, KeyError):
+            broken = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=final.parent))
+            with suppress(FileNotFoundError):  # someone else may have moved it away
+                final.rename(broken / "broken")
+            shutil.rmtree(broken, ignore_errors=True)
+
+
+def _sweep(cache: Path) -> None:
+    """What killed runs left behind."""
+    for path in cache.glob(".unfinished-*"):
+        try:
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            continue
+
+
+def _cache(data: DataConfig) -> Path:
+    named = data.cache or os.environ.get("REGARD_CACHE") or Path.home() / ".cache" / "regard"
+    return Path(named).expanduser() / "data"
+
+
+def _content(split: SplitConfig, data: DataConfig, training: bool, about: object) -> dict[str, Any]:
+    """What the examples of a split depend on."""
+    if split.hub is not None:
+        files: list[Any] = [str(load_hub(split, data, about)._fingerprint)]
+    else:
+        named = (*split.tables(), *split.sources(), *split.targets())
+        found = split_files(split, data, about)
+        files = [[Path(name).suffixes, file_hash(path)] for name, path in zip(named, found, strict=True)]
+    keys = {"format", "separator", "source_column", "target_column"}
+    return {
+        "version": VERSION,
+        "files": files,
+        "sides": [len(split.tables()), len(split.sources()), len(split.targets())],
+        "percent": split.percent,
+        "training": training,
+        **data.model_dump(mode="json", include=keys),
+    }
+
+
+def file_hash(path: Path) -> str:
+    """By content; files above `WHOLE_BYTES` by size, time of change and 64 blocks of 64 KiB spread over the file."""
+    status = path.stat()
+    return _file_hash(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _file_hash(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        if size <= WHOLE_BYTES:
+            return hashlib.file_digest(file, "blake2b").hexdigest()
+        digest = hashlib.blake2b(f"{size} {changed_ns}".encode())
+        for block in range(64):
+            file.seek((size - 2**16) * block // 63)
+            digest.update(file.read(2**16))
+        return digest.hexdigest()
+
+
+def _lines(split: SplitConfig, data: DataConfig, about: object) -> int:
+    """About how many examples a split has; lines inside quoted CSV cells are counted too."""
+    if split.hub is not None:
+        return len(load_hub(split, data, about))
+    count = 0
+    for name in (*split.tables(), *split.sources()):
+        path = find(name, data.root, about)
+        if ".parquet" in path.suffixes:
+            return VOCABULARY_LINES  # never mind: not worth opening
+        count += sum(1 for _ in raw_lines(path))
+    return count
+
+
+def _hash(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
