@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks import results
 from regard.errors import RegardError
 from regard.recipe import Recipe, difference, load_recipe, shipped_recipes
+from regard.score import METRICS
 from regard.train.log import EVERY_UPDATE
 from regard.train.runfolder import Run
 
@@ -38,10 +39,10 @@ def make_record(run: Run, scores: Mapping[str, Any]) -> tuple[Record, list[Recor
     losses = first_losses(log)
     metric = run.info["metric"]
     thresholds = THRESHOLDS.get(metric, ())
-    passed = {str(t): minutes_until(log, metric, t, higher=metric == "bleu") for t in thresholds}
+    passed = {str(t): minutes_until(log, metric, t, higher=METRICS[metric].higher_is_better) for t in thresholds}
     summary = ", ".join(f"{name} {value:.2f}" for name, value in scores_of(final).items())
     record = {
-        "summary": f"validation: {summary}; {final['seconds'] / 60:.1f} minutes",
+        "summary": f"validation: {summary}; {run.info['seconds'] / 60:.1f} minutes",
         **_told_at_start(start),
         "recipe_name": recipe_name(recipe),
         "recipe_hash": recipe.hash(),
@@ -50,7 +51,8 @@ def make_record(run: Run, scores: Mapping[str, Any]) -> tuple[Record, list[Recor
         **{key: start[key] for key in ("parameters", "examples", "batches_per_epoch")},
         "updates": run.info["update"],
         "ended": run.info["ended"],
-        "minutes": round(final["seconds"] / 60, 2),
+        "minutes": round(run.info["seconds"] / 60, 2),
+        "minutes_with_final_evaluation": round(final["seconds"] / 60, 2),
         "interruptions": sum(entry["type"] == "resume" for entry in log),
         "target_tokens_per_second": median_speed(log),
         "padding": next((entry["padding"] for entry in reversed(log) if entry["type"] == "epoch"), None),
