@@ -1,10 +1,29 @@
 """Decoders, what they write with (readouts), and search. One file each, one line here."""
 
+from regard.decode.config import SearchConfig
+from regard.decode.ensemble import Ensemble
+from regard.decode.outputs import Hypothesis
 from regard.decode.protocol import Decoder, Source, StepOutput
 from regard.decode.recurrent import RecurrentDecoder
+from regard.decode.rescore import score_targets
+from regard.decode.search import SEARCHES, search
 from regard.decode.state import State, select
 
 DECODERS = {"recurrent": RecurrentDecoder}
 """What `model.decoder` in a recipe may name."""
 
-__all__ = ["DECODERS", "Decoder", "RecurrentDecoder", "Source", "State", "StepOutput", "select"]
+__all__ = [
+    "DECODERS",
+    "SEARCHES",
+    "Decoder",
+    "Ensemble",
+    "Hypothesis",
+    "RecurrentDecoder",
+    "SearchConfig",
+    "Source",
+    "State",
+    "StepOutput",
+    "score_targets",
+    "search",
+    "select",
+]
