@@ -30,7 +30,7 @@ from regard.data.tokenizer import Tokenizer
 from regard.data.vocabulary import learn
 from regard.errors import RegardError
 
-VERSION = 1
+VERSION = 3
 """Raise it when the same files and settings come to other prepared data."""
 WHOLE_BYTES = 64 * 2**20
 VOCABULARY_LINES = 1_000_000

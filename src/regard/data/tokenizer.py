@@ -31,7 +31,8 @@ PAD, UNK, BOS, EOS = range(SPECIALS)
 SPECIAL_NAMES = ["<pad>", "<unk>", "<s>", "</s>"]
 BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(256)]  # the names that `tokenizers` looks for
 RESERVED = SPECIAL_NAMES + BYTE_NAMES
-TRAILING = r"(?<=[\p{L}\p{M}\p{N}])[^\p{L}\p{M}\p{N}\s]+$"
+TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
+"""Punctuation at a word's end, but not the end of what Moses' tokenizer writes for a quotation mark and the like."""
 FORMAT = 1
 
 
