@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from rich.console import Console
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +28,39 @@ def data_root() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prepared data of tests never lands in the user's cache."""
     monkeypatch.setenv("REGARD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small trained run that spells words backwards: `abc` → `C B A`. Read it, never change it."""
+    import regard
+
+    folder = tmp_path_factory.mktemp("toy")
+    recipe = regard.Recipe.from_dict(toy_recipe(folder))
+    before = torch.get_num_threads()
+    try:
+        return regard.train(recipe, folder / "run", console=Console(quiet=True)).path
+    finally:
+        torch.set_num_threads(before)
+
+
+def toy_recipe(folder: Path) -> dict[str, Any]:
+    """A recipe with its data, written to `folder`: random words of 1 to 9 letters, and the words backwards."""
+    draw = random.Random(1)
+    for split, count in {"train": 1500, "valid": 60, "test": 80}.items():
+        words = ["".join(draw.choices("abcdefgh", k=draw.randint(1, 9))) for _ in range(count)]
+        rows = "".join(f"{word}\t{' '.join(reversed(word.upper()))}\n" for word in words)
+        (folder / f"{split}.tsv").write_text(rows, encoding="utf-8")
+    small = {"hidden": 32}
+    return {
+        "task": "transduce",
+        "data": {
+            "root": str(folder),
+            "cache": str(folder / "cache"),
+            **{split: {"table": f"{split}.tsv"} for split in ("train", "valid", "test")},
+            "source": {"tokenizer": "char"},
+            "target": {"tokenizer": "word"},
+        },
+        "model": {"embed": 24, "encoder": small, "decoder": small, "attention": {"dim": 32}, "dropout": 0.1},
+        "train": {"epochs": 8, "batch_tokens": 300, "learning_rate": 0.01, "warmup": 30, "threads": 1, "device": "cpu"},
+    }

@@ -26,6 +26,9 @@ COMMANDS = {
     "recipes": ("regard.cli.recipes", "The recipes that Regard ships, or the text of one."),
     "data": ("regard.cli.data", "Prepare a recipe's data and report on it."),
     "train": ("regard.cli.train", "Train a recipe, or resume its run."),
+    "predict": ("regard.cli.predict", "Answer texts with a run: translations, pronunciations, …"),
+    "evaluate": ("regard.cli.evaluate", "Score a run on data with references."),
+    "compare": ("regard.cli.compare", "Say which of two runs is better, and how sure that is."),
     "list": ("regard.cli.parts", "The parts a recipe can choose from."),
 }
 """Name: (module with the function `command`, one line of help), in the order in which a user meets them."""

@@ -1,0 +1,213 @@
+"""`regard compare A B`"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from regard.score.bootstrap import Paired
+    from regard.score.metric import Metric
+
+CLEAR = 0.05
+"""Above this p-value a difference is said to be none; the convention of the field."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric for two systems; `paired` is a minus b."""
+
+    metric: Metric
+    a: float
+    b: float
+    paired: Paired
+
+    @property
+    def winner(self) -> str:
+        """`A`, `B`, or nothing where the difference may be chance."""
+        if self.paired.p_value >= CLEAR or self.paired.delta == 0:
+            return ""
+        return "A" if (self.paired.delta > 0) == self.metric.higher_is_better else "B"
+
+
+def command(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run folder, or a file of outputs, one a line.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same kind.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="For both runs: search.*, score.* or data.root of the recipe."),
+    ] = None,
+    split: Annotated[str, typer.Option("--data", metavar="train|valid|test", help="A split of A's recipe.")] = "test",
+    source: Annotated[
+        Path | None, typer.Option("--source", metavar="FILE", help="Other data for runs: texts, one a line.")
+    ] = None,
+    references: Annotated[
+        list[Path] | None,
+        typer.Option("--references", metavar="FILE", help="References, line by line; once for each set."),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", help="For files: names from `regard list metrics`; default bleu,chrf,ter."),
+    ] = None,
+    tokenize: Annotated[str, typer.Option("--tokenize", help="For files: BLEU's tokenizer.")] = "13a",
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="For files: compare lower-cased texts.")] = False,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Texts at a time: memory and speed, never the result.")
+    ] = 64,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: physical cores.")] = None,
+) -> None:
+    """Two runs, or two files of outputs, on the same sentences: paired bootstrap of the difference.
+
+    \b
+    Each of 1,000 draws takes the same sentences for both. The p-value is
+    two-sided; below 0.05 the better one is named.
+    """
+    import json
+
+    from rich.console import Console
+
+    from regard.cli.output import writing
+    from regard.errors import RegardError
+
+    files = [Path(system).is_file() for system in (a, b)]
+    if not any(files):
+        rows, names = _runs(a, b, overrides or [], split, source, references or [], batch, device, threads)
+    elif not all(files):
+        raise RegardError(f"{a} and {b}: one is a file and one is not; give two run folders or two files of outputs.")
+    else:
+        rows, names = _files(a, b, references or [], _metrics(metrics or "bleu,chrf,ter", tokenize, lowercase))
+    if json_:
+        with writing(json_) as file:
+            file.write(json.dumps({"a": a, "b": b, **names, "metrics": _records(rows)}, ensure_ascii=False, indent=2))
+            file.write("\n")
+    console = Console()
+    console.print(_table(rows))
+    for letter, name in (("A", a), ("B", b)):
+        console.print(f"{letter}  {name}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"on {names['data']}, {names['sentences']:,} sentences", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def _runs(
+    a: str,
+    b: str,
+    overrides: list[str],
+    split: str,
+    source: Path | None,
+    references: list[Path],
+    batch: int,
+    device: str,
+    threads: int | None,
+) -> tuple[list[Row], dict[str, Any]]:
+    """Evaluate both on A's data."""
+    from regard.cli.evaluate import choose_data, measure, open_run
+    from regard.errors import RegardError
+
+    first, second = (open_run(run, overrides, device, threads) for run in (a, b))
+    results = [measure(one, choose_data(one, split, source, references), batch) for one in (first, second)]
+    if results[0].metrics != results[1].metrics:
+        raise RegardError(f"{a} and {b}: their recipes score outputs differently; set the same score.* for both.")
+    if results[0].references != results[1].references:
+        raise RegardError(
+            f"{a} and {b}: their recipes name different data as {results[0].data['name']}, or clean its references "
+            "differently; name one set with --source and --references, or compare files of outputs."
+        )
+    rows = _rows(results[0].metrics, results[0].statistics, results[1].statistics)
+    return rows, {"data": results[0].data["name"], "sentences": results[0].sentences}
+
+
+def _files(a: str, b: str, references: list[Path], metrics: list[Metric]) -> tuple[list[Row], dict[str, Any]]:
+    """Score both against the same references."""
+    from regard.errors import RegardError
+
+    if not references:
+        raise RegardError(f"{a} and {b}: files of outputs need --references.")
+    systems = [_texts(Path(path)) for path in (a, b)]
+    columns = [_texts(path) for path in references]
+    for path, texts in zip([a, b, *references], [*systems, *columns], strict=True):
+        if len(texts) != len(columns[0]):
+            raise RegardError(
+                f"{path}: {len(texts):,} lines, and {references[0]} has {len(columns[0]):,}; "
+                "line i of one belongs to line i of the others."
+            )
+    several = [list(together) for together in zip(*columns, strict=True)]
+    first, second = ({metric.name: metric.statistics(texts, several) for metric in metrics} for texts in systems)
+    return _rows(metrics, first, second), {"data": ", ".join(map(str, references)), "sentences": len(several)}
+
+
+def _rows(metrics: Sequence[Metric], first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> list[Row]:
+    from regard.score import paired
+
+    rows = []
+    for metric in metrics:
+        one, two = first[metric.name], second[metric.name]
+        a, b = (metric.from_statistics(table.sum(axis=0)) for table in (one, two))
+        rows.append(Row(metric, a, b, paired(metric, one, two)))
+    return rows
+
+
+def _metrics(names: str, tokenize: str, lowercase: bool) -> list[Metric]:
+    from pydantic import ValidationError
+
+    from regard.errors import RegardError
+    from regard.recipe_errors import nearest
+    from regard.score import METRICS
+
+    chosen: list[Metric] = []
+    for name in names.split(","):
+        if name not in METRICS:
+            raise RegardError(f"--metrics: there is no {name!r}{nearest(name, list(METRICS))}")
+        options: dict[str, Any] = {"tokenize": tokenize} if name == "bleu" else {}
+        if lowercase:
+            options["lowercase"] = True
+        try:
+            chosen.append(METRICS[name](**options))
+        except ValidationError:
+            raise RegardError(
+                f"--tokenize: there is no {tokenize!r}; see sacreBLEU: 13a, none, intl, char, zh …"
+            ) from None
+    return chosen
+
+
+def _texts(path: Path) -> list[str]:
+    """Lines of a file, all of them readable."""
+    from regard.errors import RegardError
+    from regard.predict.lines import read_lines
+
+    texts = []
+    with open(path, "rb") as file:
+        for line in read_lines(file, str(path)):
+            if line.problem:
+                raise RegardError(f"{path} line {line.number}: {line.problem}")
+            texts.append(line.text)
+    return texts
+
+
+def _records(rows: list[Row]) -> list[dict[str, Any]]:
+    return [
+        {"name": row.metric.name, "a": row.a, "b": row.b, **asdict(row.paired), "winner": row.winner or None}
+        for row in rows
+    ]
+
+
+def _table(rows: list[Row]) -> Any:
+    from rich.table import Table
+
+    found = Table("metric", "A", "B", "A − B", "95 % interval", "p", "better")
+    for row in rows:
+        one = row.paired
+        p_value = "< 0.001" if one.p_value < 0.001 else f"{one.p_value:.3f}"
+        interval = f"{one.low:+.2f} … {one.high:+.2f}"
+        verdict = row.winner or "not clear"
+        found.add_row(one.label, f"{row.a:.2f}", f"{row.b:.2f}", f"{one.delta:+.2f}", interval, p_value, verdict)
+    return found

@@ -1,0 +1,141 @@
+"""`regard evaluate RUN [KEY=VALUE]…`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from regard.predict.evaluate import Evaluation, TestData
+    from regard.predict.predictor import Predictor
+
+
+def command(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder, or several with commas between them: an ensemble.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="search.*, score.* or data.root of the recipe, as search.beam=10."),
+    ] = None,
+    split: Annotated[str, typer.Option("--data", metavar="train|valid|test", help="A split of the recipe.")] = "test",
+    source: Annotated[
+        Path | None, typer.Option("--source", metavar="FILE", help="Other data: texts, one a line.")
+    ] = None,
+    references: Annotated[
+        list[Path] | None,
+        typer.Option("--references", metavar="FILE", help="Its references, line by line; once for each set."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the outputs, one a line.")
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Texts at a time: memory and speed, never the result.")
+    ] = 64,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: physical cores.")] = None,
+) -> None:
+    """Score a run on data with references: its search, the task's metrics with bootstrap intervals, perplexity.
+
+    \b
+    Outputs and references go through the metric as the recipe's target text is
+    cleaned. Where a source stands in several lines of a transduce task, all of
+    their targets count as right, and it has one output.
+    """
+    import json
+
+    from rich.console import Console
+
+    from regard.cli.output import writing
+    from regard.predict.formats import one_line
+
+    predictor = open_run(run, overrides or [], device, threads)
+    result = measure(predictor, choose_data(predictor, split, source, references or []), batch)
+    if output:
+        with writing(output) as file:
+            file.writelines(one_line(text) + "\n" for text in result.outputs)
+    if json_:
+        with writing(json_) as file:
+            file.write(json.dumps(result.to_dict(), ensure_ascii=False, indent=2) + "\n")
+    console = Console()
+    console.print(table(result))
+    for line in facts(result):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def open_run(run: str, overrides: list[str], device: str, threads: int | None) -> Predictor:
+    """The predictor of a run or of several, with the keys of its recipe that may change changed."""
+    from regard.predict import load
+    from regard.train.machine import threads_for
+
+    runs = [run] if Path(run).exists() else [part for part in run.split(",") if part]
+    return load(runs, device=device, threads=threads_for(threads, 1), overrides=overrides)
+
+
+def choose_data(predictor: Predictor, split: str, source: Path | None, references: list[Path]) -> TestData:
+    """Files where they are named, else a split of the recipe."""
+    from regard.errors import RegardError
+    from regard.predict.evaluate import test_data, test_files
+
+    if source is None and references:
+        raise RegardError("--references: of which texts? Name them with --source.")
+    return test_files(predictor, source, references) if source else test_data(predictor, split)
+
+
+def measure(predictor: Predictor, data: TestData, batch: int) -> Evaluation:
+    """Evaluate with a live count."""
+    from regard.cli.output import counter
+    from regard.predict.evaluate import evaluate
+
+    with counter("evaluate", total=len(predictor.task.examples(data.pairs)[0])) as done:
+        return evaluate(predictor, data, batch=batch, done=done)
+
+
+def table(result: Evaluation) -> Table:
+    """The scores for people; `facts` says what they are scores of."""
+    from rich.table import Table
+
+    scores = Table("metric", "value", "95 % interval")
+    for score in result.scores.values():
+        value = f"{score.value:.2f}{score.unit and ' ' + score.unit}"
+        scores.add_row(score.label, value, f"{score.low:.2f} – {score.high:.2f}")
+    scores.add_row("perplexity", f"{result.perplexity:.3f}", "")
+    if result.accuracy is not None:
+        scores.add_row("accuracy", f"{result.accuracy:.2f} %", "")
+    return scores
+
+
+def facts(result: Evaluation) -> list[str]:
+    """Which data, which weights, which search."""
+    refused = f", {result.refused:,} of them too long to be answered" if result.refused else ""
+    speed = f"in {result.seconds:.1f} s ({result.sentences_per_second:,.1f} a second)"
+    lines = [
+        f"data    {result.data['name']}: {', '.join(result.data['files'])}; {result.sentences:,} sentences{refused}"
+    ]
+    for run in result.runs:
+        update = f"update {run['update']:,}" if run["update"] is not None else "weights"
+        lines.append(f"run     {run['path']}, {run['status']}: {update}, SHA-256 {run['weights_sha256'][:12]}…")
+    signatures = [f"{score.label:<7} {result.signatures[name]}" for name, score in result.scores.items()]
+    forced = (
+        "perplexity and accuracy (share of tokens that rank first) count target tokens and ends, the ones before given"
+    )
+    return [*lines, f"search  {describe_search(result)}, {speed}", *signatures, forced]
+
+
+def describe_search(result: Evaluation) -> str:
+    """The method with the settings that are not at their defaults."""
+    search = result.search
+    defaults = type(search)()
+    kept = {"method", "n_best", "beam", "length_penalty"}
+    changed = [
+        f"{key} {value}"
+        for key, value in search.model_dump().items()
+        if key not in kept and value != getattr(defaults, key)
+    ]
+    method = f"beam {search.beam}" if search.method == "beam" else search.method
+    return ", ".join([method, f"length_penalty {search.length_penalty:g}", *changed])

@@ -1,0 +1,251 @@
+"""`regard predict RUN [TEXT]…`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from regard.decode.config import SearchConfig
+    from regard.predict.lines import Line
+    from regard.predict.predictor import Predictor
+
+SHOWN_PROBLEMS = 10
+"""Refused lines named on standard error; the others are counted. JSON lines name every one."""
+
+
+def command(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder, or several with commas between them: an ensemble.")
+    ],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts; default: the lines of --input.")
+    ] = None,
+    input_: Annotated[
+        str | None, typer.Option("--input", "-i", metavar="FILE", help="One text a line, .gz too; - is standard input.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Written whole or not at all.")
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", metavar="text|tsv|jsonl", help="Default: text, or tsv where text is too little."),
+    ] = None,
+    n_best: Annotated[int | None, typer.Option("--n-best", min=1, max=1000, help="Outputs for each text.")] = None,
+    beam: Annotated[int | None, typer.Option("--beam", min=1, max=1000, help="Beam search of this width.")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="The best token each time.")] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw tokens at random.")] = False,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="With --sample: below 1 is careful.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="With --sample: among the k likeliest.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="With --sample: among those holding share p.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="With --sample: another seed, other draws.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the recipe's search, as length_penalty=0.6."),
+    ] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", metavar="TEXT", help="Every output begins with it.")] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="Add tokens and their log-probabilities.")] = False,
+    alignments: Annotated[
+        bool, typer.Option("--alignments", help="Add where attention looked for each token.")
+    ] = False,
+    attention: Annotated[
+        Path | None,
+        typer.Option("--attention", metavar="PICTURE", help="Draw the attention of one text: .png .svg .pdf."),
+    ] = None,
+    ensemble: Annotated[
+        list[str] | None, typer.Option("--ensemble", metavar="RUN", help="One more run, and one more …")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at a line that is too long or no UTF-8; default: an empty output.")
+    ] = False,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Texts at a time: memory and speed, never the result.")
+    ] = 64,
+    chunk: Annotated[
+        int, typer.Option("--chunk", min=1, help="Lines read before answers are written; 1 answers each at once.")
+    ] = 2000,
+    max_source_length: Annotated[
+        int, typer.Option("--max-source-length", min=1, help="Tokens of a text; also 20 characters for each.")
+    ] = 1000,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: physical cores.")] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="float32 or float64; default: as the weights are.")
+    ] = None,
+) -> None:
+    """Answer texts with a trained run: line N out answers line N in.
+
+    \b
+    An empty line has an empty output. So has a line that is too long or no
+    UTF-8, and standard error says which (--strict stops there instead).
+
+    \b
+    text   the best output, one line for each text
+    tsv    line, rank, score, log_prob, text; with --scores tokens and
+           token_log_probs (the last is that of the end); with --alignments
+           pairs source-target of tokens, counted from 0; no head line
+    jsonl  one object for each text: line, source, text, problem (if refused),
+           outputs: [{text, score, log_prob, finished, tokens,
+           token_log_probs, alignment}], source_tokens
+    """
+    from regard.errors import RegardError
+    from regard.predict.formats import FORMATS
+
+    form = format_ or ("tsv" if scores or alignments or (n_best or 1) > 1 else "text")
+    if form not in FORMATS:
+        raise RegardError(f"--format: there is no {form!r}; choose one of {', '.join(FORMATS)}.")
+    if form == "text" and (scores or alignments or (n_best or 1) > 1):
+        raise RegardError("--format text is one output a line and nothing else; choose tsv or jsonl for the rest.")
+    if attention:
+        from regard.picture import check_path
+
+        check_path(attention)
+    predictor = _predictor(run, ensemble, device, threads, precision, max_source_length)
+    method = _method(greedy, sample)
+    options = dict(
+        method=method, beam=beam, n_best=n_best, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    search = predictor.search_config(**{**_settings(settings or []), **_given(options)})
+    where, lines = _lines(texts or [], input_)
+    if attention:
+        lines = _draw(predictor, list(lines), search, attention, prefix)
+    written = dict(batch=batch, chunk=chunk, prefix=prefix, attention=alignments, strict=strict)
+    _write(predictor, lines, search, where, output, form, scores, alignments, written)
+
+
+def _predictor(
+    run: str, ensemble: list[str] | None, device: str, threads: int | None, precision: str | None, longest: int
+) -> Predictor:
+    from regard.predict import load
+    from regard.train.machine import threads_for
+
+    runs = [run] if Path(run).exists() else [part for part in run.split(",") if part]
+    return load(
+        [*runs, *(ensemble or [])],
+        device=device,
+        threads=threads_for(threads, 1),
+        precision=precision,
+        max_source_length=longest,
+    )
+
+
+def _method(greedy: bool, sample: bool) -> str | None:
+    from regard.errors import RegardError
+
+    if greedy and sample:
+        raise RegardError("--greedy and --sample: choose one of them.")
+    return "greedy" if greedy else "sample" if sample else None
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _settings(overrides: list[str]) -> dict[str, Any]:
+    """`key=value` as a recipe would hold it; `search.key=value` is the same."""
+    from regard.errors import RegardError
+    from regard.yaml_text import read_yaml
+
+    found = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise RegardError(f"--set {override}: expected key=value, such as length_penalty=0.6.")
+        found[key.strip().removeprefix("search.")] = read_yaml(text, f"--set {override}").value
+    return found
+
+
+def _lines(texts: list[str], input_: str | None) -> tuple[str, Iterable[Line]]:
+    """What to answer, and what to call it in messages."""
+    import sys
+
+    from regard.errors import RegardError
+    from regard.predict.lines import Line, read_lines
+
+    if texts and input_:
+        raise RegardError("texts and --input: give one of them.")
+    if texts:
+        for number, text in enumerate(texts, start=1):
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise RegardError(f"text {number}: not UTF-8; is this terminal's encoding UTF-8?")
+        return "command", [Line(number, text) for number, text in enumerate(texts, start=1)]
+    if input_ and input_ != "-":
+        path = Path(input_)
+        if path.is_dir():
+            raise RegardError(f"{path}: a folder, expected a file of texts, one a line.")
+        return input_, _file_lines(path)
+    if input_ is None and sys.stdin.isatty():
+        raise RegardError("nothing to answer: give texts, --input FILE, or lines on standard input.")
+    return "standard input", read_lines(sys.stdin.buffer, "standard input")
+
+
+def _file_lines(path: Path) -> Iterable[Line]:
+    from regard.predict.lines import read_lines
+
+    file = open(path, "rb")  # noqa: SIM115 - a missing file is said now, and the generator closes it
+
+    def lines() -> Iterable[Line]:
+        with file:
+            yield from read_lines(file, str(path))
+
+    return lines()
+
+
+def _write(
+    predictor: Predictor,
+    lines: Iterable[Line],
+    search: SearchConfig,
+    where: str,
+    output: Path | None,
+    form: str,
+    scores: bool,
+    alignments: bool,
+    options: dict[str, Any],
+) -> None:
+    """Answer and write chunk by chunk; name the lines that were refused."""
+    import sys
+
+    from regard.cli.output import counter, writing
+    from regard.errors import RegardError
+    from regard.predict.formats import FORMATS, Extras
+    from regard.predict.stream import answers
+
+    extras, asked, refused, first = Extras(scores, alignments), 0, 0, ""
+    with writing(output) as file, counter("predict", shown=output is not None) as done:
+        for chunk in answers(predictor, lines, search, where=where, done=done, **options):
+            for answer in chunk:
+                asked += 1
+                if answer.problem:
+                    refused += 1
+                    message = f"{where} line {answer.line.number}: {answer.problem}"
+                    first = first or message
+                    if refused <= SHOWN_PROBLEMS:
+                        print(f"regard: {message}", file=sys.stderr)
+                file.write(FORMATS[form](answer, extras))
+            file.flush()
+        if refused > SHOWN_PROBLEMS:
+            print(f"regard: and {refused - SHOWN_PROBLEMS:,} more lines were refused.", file=sys.stderr)
+        if refused and refused == asked:
+            raise RegardError(f"{where}: none of {asked:,} lines could be answered; the first: {first}")
+
+
+def _draw(predictor: Predictor, lines: list[Line], search: SearchConfig, path: Path, prefix: str | None) -> list[Line]:
+    """The attention of the best output of the one text there is."""
+    from regard.errors import RegardError
+    from regard.explain import attention_picture
+    from regard.predict.prediction import END_MARK
+
+    if len(lines) != 1:
+        raise RegardError(f"--attention draws one text, found {len(lines):,}; give one.")
+    [[best, *_]] = predictor.predict([lines[0].text], search=search, prefix=prefix, attention=True, strict=True)
+    if best.attention is None or best.source_tokens is None:
+        raise RegardError("--attention: the text is empty, so there is nothing to draw.")
+    target = [*best.tokens, END_MARK] if best.finished else best.tokens
+    attention_picture(best.attention, best.source_tokens, target, path)
+    return lines

@@ -1,0 +1,186 @@
+"""Outputs against references: scores with intervals and signatures, and how they came about.
+
+predictor = load("runs/multi30k")
+result = evaluate(predictor, test_data(predictor, "test"))
+print(result.scores["bleu"], result.signatures["bleu"])       # BLEU 39.1 [38.2, 40.0] nrefs:1|case:mixed|…
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regard.data.config import DataConfig, SplitConfig
+from regard.data.prepare import Pairs, prepare_split
+from regard.data.read import split_files
+from regard.decode.config import SearchConfig
+from regard.errors import RegardError
+from regard.predict.predictor import BATCH, Predictor
+from regard.predict.stream import CHUNK
+from regard.score import Interval, interval
+from regard.score.metric import Metric
+from regard.tasks.text import teacher_forced_scores
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class TestData:
+    """What outputs are compared with."""
+
+    name: str
+    """`test` and the like, or the source file"""
+    files: list[str]
+    pairs: Pairs
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a run on some data, with all that is needed to find the same numbers again."""
+
+    runs: list[dict[str, Any]]
+    data: dict[str, Any]
+    search: SearchConfig
+    metrics: list[Metric]
+    scores: dict[str, Interval]
+    signatures: dict[str, str]
+    perplexity: float
+    accuracy: float | None
+    sentences: int
+    refused: int
+    """texts too long to be answered; their outputs are empty, and count"""
+    seconds: float
+    """for finding the outputs alone"""
+    outputs: list[str]
+    references: list[list[str]]
+    statistics: dict[str, np.ndarray]
+
+    @property
+    def sentences_per_second(self) -> float:
+        return self.sentences / self.seconds if self.seconds else math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: everything but texts and statistics."""
+        return {
+            "runs": self.runs,
+            "data": self.data,
+            "search": self.search.model_dump(mode="json"),
+            "scores": {
+                name: {**asdict(score), "signature": self.signatures[name]} for name, score in self.scores.items()
+            },
+            "perplexity": self.perplexity,
+            "accuracy": self.accuracy,
+            "sentences": self.sentences,
+            "refused": self.refused,
+            "seconds": round(self.seconds, 3),
+            "sentences_per_second": round(self.sentences_per_second, 2),
+        }
+
+
+def test_data(predictor: Predictor, split: str = "test") -> TestData:
+    """A split of the recipe that the run was trained with."""
+    data = predictor.recipe.data
+    if split not in SPLITS:
+        raise RegardError(f"data: there is no split {split!r}; choose one of {', '.join(SPLITS)}.")
+    chosen: SplitConfig | None = getattr(data, split)
+    if chosen is None:
+        raise RegardError(
+            f"{predictor.members[0].run.path}: its recipe has no data.{split}; choose --data valid, "
+            "or name files with --source and --references."
+        )
+    return _prepared(predictor, split, chosen, data)
+
+
+def test_files(predictor: Predictor, source: str | Path, references: Sequence[str | Path]) -> TestData:
+    """Parallel text: line i of `source` goes with line i of every file of references. No line is passed over."""
+    if not references:
+        raise RegardError(f"{source}: no references; name one file or more with --references.")
+    split = SplitConfig(source=_absolute(source), target=[_absolute(path) for path in references])
+    data = predictor.recipe.data.model_copy(update={"max_bad_fraction": 0.0, "format": "auto"})
+    return _prepared(predictor, Path(source).name, split, data)
+
+
+def evaluate(
+    predictor: Predictor,
+    data: TestData,
+    *,
+    search: SearchConfig | None = None,
+    batch: int = BATCH,
+    done: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Answer every source with the recipe's search, or another, and score the best outputs.
+
+    Several runs are one ensemble; their perplexity is that of the mean of their probabilities.
+    """
+    config = (search or predictor.recipe.search).model_copy(update={"n_best": 1})
+    sources, references = predictor.task.examples(data.pairs)
+    outputs: list[str] = []
+    refused = 0
+    began = time.perf_counter()
+    for first in range(0, len(sources), CHUNK):  # so that memory holds tokens of a chunk only
+        together = sources[first : first + CHUNK]
+        found = predictor.predict(together, search=config, batch=batch, first=first, done=done)
+        outputs += [several[0].text for several in found]
+        refused += sum(several[0].problem is not None for several in found)
+    seconds = time.perf_counter() - began
+    metrics = predictor.task.scorers()
+    statistics = {metric.name: metric.statistics(outputs, references) for metric in metrics}
+    forced = _forced(predictor, data.pairs)
+    return Evaluation(
+        runs=[_describe(member.run.path, member.run.info) for member in predictor.members],
+        data={"name": data.name, "files": data.files},
+        search=config,
+        metrics=metrics,
+        scores={metric.name: interval(metric, statistics[metric.name]) for metric in metrics},
+        signatures={metric.name: metric.signature(references) for metric in metrics},
+        perplexity=forced["perplexity"],
+        accuracy=forced.get("accuracy"),
+        sentences=len(outputs),
+        refused=refused,
+        seconds=seconds,
+        outputs=outputs,
+        references=references,
+        statistics=statistics,
+    )
+
+
+def _forced(predictor: Predictor, pairs: Pairs) -> dict[str, float]:
+    """Perplexity per target token, ends counted; for one model token accuracy too."""
+    if len(predictor.members) == 1:
+        member = predictor.members[0]
+        return teacher_forced_scores(member.model, pairs, predictor.recipe.train.batch_tokens)
+    told = predictor.score(
+        [pairs.source_text(i) for i in range(len(pairs))], [pairs.target_texts(i)[0] for i in range(len(pairs))]
+    )
+    tokens = sum(len(one.token_log_probs) for one in told)
+    return {"perplexity": math.exp(min(-sum(one.log_prob for one in told) / max(tokens, 1), 700.0))}
+
+
+def _prepared(predictor: Predictor, name: str, split: SplitConfig, data: DataConfig) -> TestData:
+    about = predictor.recipe.about
+    files = [split.hub] if split.hub else [str(path) for path in split_files(split, data, about)]
+    pairs = prepare_split(split, data, predictor.tokenizers, about=about)
+    if not len(pairs):
+        raise RegardError(f"{name}: no examples in {', '.join(files)}; nothing can be evaluated.")
+    return TestData(name, files, pairs)
+
+
+def _absolute(path: str | Path) -> str:
+    """Named on the command line, so below the working directory and not below data.root."""
+    return str(Path(path).expanduser().absolute())
+
+
+def _describe(path: Path, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Which run, and which of its weights."""
+    return {
+        "path": str(path),
+        "status": info.get("status"),
+        "update": info.get("best_update"),
+        "weights_sha256": str(info["weights_sha256"][0]),
+    }

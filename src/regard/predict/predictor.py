@@ -1,0 +1,259 @@
+"""`Predictor`: texts in, outputs out, in the same order, and the same whatever else is asked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from regard.decode.config import SearchConfig
+from regard.decode.engine import decode_sentences
+from regard.decode.ensemble import Ensemble
+from regard.decode.outputs import Hypothesis
+from regard.decode.protocol import Decoder
+from regard.errors import RegardError
+from regard.predict.forced import score_forced
+from regard.predict.member import Member
+from regard.predict.options import choose
+from regard.predict.prediction import END_MARK, Prediction
+
+MAX_SOURCE_LENGTH = 1000
+"""Tokens of a text: twice what training takes by default, and attention over it fits any machine."""
+CHARACTERS_PER_TOKEN = 20
+"""A text of more characters than this for each allowed token is refused before it is tokenised."""
+BATCH = 64
+"""Sentences searched together; more is hardly faster on a CPU, and changes no output."""
+
+MOST_ROWS = 2**13
+"""Hypotheses at once: each has a score for every piece of the vocabulary, 32 KB with 8,000 pieces."""
+MOST_CELLS = 2**18
+"""Hypotheses × source steps at once: additive attention computes a vector for each, 1 KB with 256 numbers."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A text as the model reads it."""
+
+    ids: list[int]
+    problem: str | None = None
+
+
+class Predictor:
+    """A run, or several as an ensemble, that answers texts. `regard.load` makes one.
+
+    predictor = regard.load("runs/multi30k")
+    predictor(["ein Hund läuft ."], beam=10)                         # the best output's text
+    predictor.predict(["ein Hund läuft ."], n_best=3)[0][0].score    # n-best, with scores
+    predictor.score(["ein Hund läuft ."], ["a dog runs ."])          # what the model thinks of given outputs
+    """
+
+    def __init__(self, members: Sequence[Member], *, max_source_length: int = MAX_SOURCE_LENGTH) -> None:
+        assert members, "a predictor needs a member"
+        if max_source_length < 1:
+            raise RegardError(f"max_source_length: {max_source_length}; at least one token is needed.")
+        self.members = list(members)
+        self.max_source_length = max_source_length
+        self.max_characters = CHARACTERS_PER_TOKEN * max_source_length
+        first = self.members[0]
+        self.recipe, self.task, self.tokenizers = first.recipe, first.task, first.tokenizers
+        for other in self.members[1:]:
+            _check_together(first, other)
+        self.decoder: Decoder = (
+            first.model.decoder if len(members) == 1 else Ensemble([member.model.decoder for member in members])
+        )
+
+    def __repr__(self) -> str:
+        return f"Predictor({', '.join(repr(str(member.run.path)) for member in self.members)})"
+
+    def __call__(self, texts: Sequence[str], **options: Any) -> list[str]:
+        """The best output of each text; options as in `predict`."""
+        return [outputs[0].text for outputs in self.predict(texts, **options)]
+
+    def search_config(self, **options: Any) -> SearchConfig:
+        """The recipe's search with these options over it."""
+        return choose(self.recipe.search, options)
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        search: SearchConfig | None = None,
+        batch: int = BATCH,
+        prefix: str | Sequence[str] | None = None,
+        attention: bool = False,
+        strict: bool = False,
+        first: int = 0,
+        name: Callable[[int], str] | None = None,
+        done: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> list[list[Prediction]]:
+        """The n-best outputs of each text, best first, in the order of the texts; one at least for each.
+
+        search      how to search; default: the recipe's, changed by `options` (beam=, n_best=, temperature=, …)
+        batch       sentences at a time: memory and speed, never the result
+        prefix      text that every output begins with, or one for each text
+        attention   return attention weights and alignments
+        strict      raise for a text that is too long, rather than answer it with an empty output and a `problem`
+        first       the number of the first text, from 0: with the seed it fixes what sampling draws
+        name        what to call text i in errors; default: its number from 1
+        done        called with the number of texts after each batch
+        """
+        config = choose(search or self.recipe.search, options)
+        self._check_attention(attention)
+        if batch < 1:
+            raise RegardError(f"batch: {batch} sentences; at least one is needed.")
+        read = self._read(texts)
+        if strict:
+            for i, one in enumerate(read):
+                if one.problem:
+                    raise RegardError(f"{name(i) if name else f'text {first + i + 1}'}: {one.problem}")
+        blank = [END_MARK] if attention else None
+        answers = [[Prediction(problem=one.problem, source_tokens=blank)] for one in read]
+        live = [i for i, one in enumerate(read) if one.ids]
+        if done is not None and len(live) < len(read):
+            done(len(read) - len(live))
+        forced = self._prefix_ids(prefix, len(texts))
+        for chosen, size in self._batch_sizes([len(read[i].ids) for i in live], config, batch):
+            rows = [live[i] for i in chosen]
+            found = decode_sentences(
+                self._encode,
+                self.decoder,
+                [read[row].ids for row in rows],
+                config,
+                batch_sentences=size,
+                prefix=None if forced is None else [forced[row] for row in rows],
+                ids=[first + row for row in rows],
+                keep_weights=attention,
+                device=self.members[0].device,
+                done=done,
+            )
+            for row, hypotheses in zip(rows, found, strict=True):
+                answers[row] = [self._finish(one, read[row].ids, attention) for one in hypotheses]
+        return answers
+
+    def score(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        search: SearchConfig | None = None,
+        batch: int = BATCH,
+        attention: bool = False,
+        **options: Any,
+    ) -> list[Prediction]:
+        """Each given target as if search had found it: log-probability, score, and both per token.
+
+            predictor.score(["ein Hund läuft ."], ["a dog runs ."])[0].log_prob
+
+        Computed by teacher forcing, all tokens known beforehand. Search options say how a log-probability becomes
+        a score. A text or target that is too long is answered with an empty output and a `problem`.
+        """
+        if len(sources) != len(targets):
+            raise RegardError(f"score: {len(sources):,} sources and {len(targets):,} targets; give one for each.")
+        config = choose(search or self.recipe.search, options)
+        self._check_attention(attention)
+        read, told = self._read(sources), self._read(targets, "target")
+        answers = [Prediction(problem=one.problem or two.problem) for one, two in zip(read, told, strict=True)]
+        live = [i for i, answer in enumerate(answers) if not answer.problem]
+        single = config.model_copy(update={"method": "greedy", "n_best": 1})
+        lengths = [max(len(read[i].ids), len(told[i].ids)) for i in live]
+        for chosen, size in self._batch_sizes(lengths, single, batch):
+            rows = [live[i] for i in chosen]
+            found = score_forced(
+                [member.model for member in self.members],
+                [read[row].ids for row in rows],
+                [told[row].ids for row in rows],
+                config,
+                batch_sentences=size,
+                keep_weights=attention,
+                device=self.members[0].device,
+            )
+            for row, hypothesis in zip(rows, found, strict=True):
+                answers[row] = self._finish(hypothesis, read[row].ids, attention)
+        return answers
+
+    def _encode(self, ids: Tensor, lengths: Tensor) -> Sequence[Any]:
+        """What the decoder prepares from: a memory, or each model's own."""
+        memories = [member.model.encode(ids, lengths) for member in self.members]
+        return memories if len(memories) == 1 else [[memory] for memory in memories]
+
+    def _read(self, texts: Sequence[str], side: str = "source") -> list[_Read]:
+        """Ids of each text, or why it is refused; characters first, as tokenising a book takes its time."""
+        if isinstance(texts, str):
+            raise RegardError("predict: expected a list of texts, found one text; put it in a list.")
+        shorter = "shorten it, split it, or raise max_source_length."
+        short = [text if len(text) <= self.max_characters else "" for text in texts]
+        read = []
+        for text, ids in zip(texts, self.tokenizers[side].encode(short), strict=True):
+            problem = None
+            if len(text) > self.max_characters:
+                problem = f"{len(text):,} characters, more than {self.max_characters:,}; {shorter}"
+            elif len(ids) > self.max_source_length:
+                problem = f"{len(ids):,} tokens, more than {self.max_source_length:,}; {shorter}"
+            read.append(_Read([] if problem else ids, problem))
+        return read
+
+    def _check_attention(self, wanted: bool) -> None:
+        for member in self.members if wanted else []:
+            if member.recipe.model.attention is None:
+                raise RegardError(f"{member.run.path}: this model has no attention, so there is none to show.")
+
+    def _prefix_ids(self, prefix: str | Sequence[str] | None, count: int) -> list[list[int]] | None:
+        if prefix is None:
+            return None
+        prefixes = [prefix] * count if isinstance(prefix, str) else list(prefix)
+        if len(prefixes) != count:
+            raise RegardError(f"prefix: {len(prefixes):,} of them for {count:,} texts; give one, or one for each.")
+        read = self._read(prefixes, "target")
+        for one in read:
+            if one.problem:
+                raise RegardError(f"prefix: {one.problem}")
+        return [one.ids for one in read]
+
+    def _batch_sizes(self, lengths: list[int], config: SearchConfig, batch: int) -> Iterator[tuple[list[int], int]]:
+        """Positions, and how many of them to search together: fewer where sentences are long or beams wide."""
+        hypotheses = config.width * config.samples
+        sizes: dict[int, list[int]] = {}
+        for position, length in enumerate(lengths):
+            most = min(MOST_ROWS // hypotheses, MOST_CELLS // (hypotheses * (length + 1)))
+            sizes.setdefault(max(1, min(batch, most)), []).append(position)
+        for size, positions in sizes.items():
+            yield positions, size
+
+    def _finish(self, found: Hypothesis, source: list[int], attention: bool) -> Prediction:
+        return Prediction(
+            text=self.task.finish(found.tokens, self.tokenizers),
+            score=found.score,
+            log_prob=found.log_prob,
+            tokens=self.tokenizers["target"].pieces(found.tokens),
+            token_log_probs=found.token_log_probs,
+            finished=found.finished,
+            ids=found.tokens,
+            source_tokens=[*self.tokenizers["source"].pieces(source), END_MARK] if attention else None,
+            attention=found.weights,
+        )
+
+
+def _check_together(first: Member, other: Member) -> None:
+    """Members of an ensemble read and write the same pieces, on one device and in one precision."""
+    for side in ("target", "source"):
+        one, two = first.tokenizers[side], other.tokenizers[side]
+        if one.to_json() != two.to_json():
+            raise RegardError(
+                f"an ensemble needs one {side} vocabulary: {first.run.path} has {one.size:,} {side} pieces, "
+                f"{other.run.path} has {two.size:,}{' others' if one.size == two.size else ''}; "
+                "train both on the same data with the same tokenizer settings."
+            )
+    if first.recipe.task != other.recipe.task:
+        raise RegardError(
+            f"an ensemble does one task: {first.run.path} was trained to {first.recipe.task}, "
+            f"{other.run.path} to {other.recipe.task}."
+        )
+    dtypes = [next(member.model.parameters()).dtype for member in (first, other)]
+    if dtypes[0] != dtypes[1]:
+        raise RegardError(
+            f"an ensemble has one precision: {first.run.path} is in {str(dtypes[0]).removeprefix('torch.')}, "
+            f"{other.run.path} in {str(dtypes[1]).removeprefix('torch.')}; set precision to one for both."
+        )
