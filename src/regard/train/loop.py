@@ -126,6 +126,9 @@ class Trainer:
         self.best_weights = parts["best"]
         self.state = State.from_json(values["state"])
         self._began -= self.state.seconds
+        limit = self.config.minutes
+        if self.state.ended == "minutes" and (limit is None or self.state.seconds < 60 * limit):
+            self.state.ended = ""  # the recipe gives it more time now
         return int(values["log_bytes"])
 
     # One update

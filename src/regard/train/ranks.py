@@ -26,6 +26,13 @@ PATIENCE = timedelta(hours=6)
 """How long ranks wait for each other: rank 0 alone validates and, at the end, decodes with a wide beam."""
 
 
+START = timedelta(minutes=5)
+"""How long a worker waits for rank 0 to be reached."""
+
+OUR_PORT = "REGARD_STORE_PORT"
+"""Environment variable of workers: where rank 0 listens."""
+
+
 class PeerLost(RegardError):
     """Another process of the run has ended."""
 
@@ -87,10 +94,14 @@ def join(processes: int, recipe: Path, run: Path, device: torch.device) -> Itera
     recipe, run   given to the workers, which read the recipe again
     """
     backend = "nccl" if device.type == "cuda" else "gloo"
-    if started_by_torchrun():
-        dist.init_process_group(backend, timeout=PATIENCE)
+    if has_launcher():
+        store = None
+        if OUR_PORT in os.environ:
+            store = dist.TCPStore("127.0.0.1", int(os.environ[OUR_PORT]), is_master=False, timeout=START)
+        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         try:
-            yield Ranks(dist.get_rank(), dist.get_world_size())
+            yield Ranks(rank, size)
         finally:
             dist.destroy_process_group()
     elif processes == 1:
@@ -107,21 +118,19 @@ def join(processes: int, recipe: Path, run: Path, device: torch.device) -> Itera
             _end(workers)
 
 
-def started_by_torchrun() -> bool:
-    """Whether a launcher has set a world of several processes."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+def has_launcher() -> bool:
+    """Whether torchrun, or rank 0 of a run, started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 def _start_worker(rank: int, size: int, port: int, recipe: Path, run: Path) -> subprocess.Popen[bytes]:
     """The same program once more; it fails where rank 0 is gone, so that no process is left over."""
     environment = {
         **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(size),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",  # rank 0 has opened the store: connect to it
+        OUR_PORT: str(port),
     }
     command = [sys.executable, "-m", "regard.train.worker", str(recipe), str(run)]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)

@@ -26,7 +26,7 @@ from regard.train.log import MetricsLog
 from regard.train.loop import Trainer
 from regard.train.machine import describe, resolve_device, threads_for
 from regard.train.optimise import freeze
-from regard.train.ranks import Ranks, ignore_signals, join, started_by_torchrun
+from regard.train.ranks import Ranks, has_launcher, ignore_signals, join
 from regard.train.runfolder import Run
 from regard.train.signals import Interrupted, StopRequest
 from regard.train.start import start_from
@@ -61,7 +61,7 @@ def train(
         assert not overrides, "overrides are for a recipe by name; make another Recipe instead"
         name = f"{recipe.task}-{recipe.hash()[:8]}"
     run = Run(run_dir or Path("runs") / name)
-    main = not started_by_torchrun() or os.environ.get("RANK", "0") == "0"
+    main = not has_launcher() or os.environ.get("RANK", "0") == "0"
     if not main:
         ignore_signals()
     with contextlib.ExitStack() as stack:

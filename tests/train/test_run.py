@@ -1,0 +1,265 @@
+"""`train(recipe)` on a real task: the folder it leaves, resuming, refusing, signals, several processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+import regard
+from regard.errors import RegardError
+from regard.recipe import Recipe
+from regard.train import Run, train
+from regard.train.signals import Interrupted
+
+SYLLABLES = ("ka", "to", "mi", "re", "su", "no", "la")
+
+
+def words(count: int, first: int) -> list[str]:
+    """Different words of one to four syllables."""
+    found = []
+    for number in range(first, first + count):
+        text = ""
+        while number:
+            number, digit = divmod(number, len(SYLLABLES))
+            text += SYLLABLES[digit]
+        found.append(text)
+    return found
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Recipe]:
+    """Recipes over a small file: spell a word backwards."""
+    for name, first, count in (("train", 1, 240), ("valid", 1000, 30)):
+        lines = [f"{word}\t{word[::-1]}\n" for word in words(count, first)]
+        (tmp_path / f"{name}.tsv").write_text("".join(lines))
+
+    def recipe(**keys: Any) -> Recipe:
+        training = {"epochs": 2, "batch_tokens": 200, "warmup": 5, "save_every": 4, "threads": 1}
+        training |= {"device": "cpu", "metric": "perplexity"}  # untrained, every word is wrong: WER chooses nothing
+        small = {"type": "recurrent", "hidden": 12}
+        values = {
+            "task": "transduce",
+            "data": {
+                "root": str(tmp_path),
+                "train": {"table": "train.tsv"},
+                "valid": {"table": "valid.tsv"},
+                "source_column": 0,
+                "target_column": 1,
+                "source": {"tokenizer": "char"},
+                "target": {"tokenizer": "char"},
+            },
+            "model": {
+                "embed": 8,
+                "encoder": {"type": "birnn", "hidden": 12},
+                "attention": {"dim": 8},
+                "decoder": small,
+            },
+            "search": {"beam": 2},
+            "train": {**training, **keys.pop("train", {})},
+            **keys,
+        }
+        return Recipe.from_dict(values)
+
+    return recipe
+
+
+Make = Callable[..., Recipe]
+
+
+def quiet() -> Console:
+    return Console(file=StringIO(), width=300)
+
+
+def said(console: Console) -> str:
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def equal_weights(one: Run, other: Run) -> bool:
+    a, b = one.weights(), other.weights()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_is_complete(tmp_path: Path, make: Make) -> None:
+    console = quiet()
+    run = regard.train(make(), tmp_path / "run", console=console)
+    assert sorted(os.listdir(run.path)) == [
+        "checkpoint", "curves.png", "data-report.json", "lock", "metrics.jsonl", "recipe.yaml", "run.json",
+        "tokenizer-source.json", "tokenizer-target.json", "weights.safetensors",
+    ]  # fmt: skip
+    assert run.status == "finished" and {"wer", "per", "perplexity", "accuracy"} <= run.best.keys()
+    assert run.recipe == make() and run.tokenizers()["source"].size > 260
+    start, *_, final = run.metrics()
+    assert start["type"] == "start" and start["parameters"] > 1000 and start["threads"] == 1 and start["seed"] == 1
+    assert final["type"] == "final" and final["wer"] == run.best["wer"]
+    text = said(console)
+    assert "parameters ·" in text and "validation: wer" in text and "final: wer" in text
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path, make: Make) -> None:
+    run = train(make(train={"epochs": 1}), tmp_path / "run", console=quiet())
+    before = {
+        name: (run.path / name).stat().st_mtime_ns for name in ("run.json", "weights.safetensors", "metrics.jsonl")
+    }
+    console = quiet()
+    train(make(train={"epochs": 1}), tmp_path / "run", console=console)
+    assert "is finished" in said(console)
+    assert before == {name: (run.path / name).stat().st_mtime_ns for name in before}
+
+
+def test_another_recipe_is_refused_and_says_what_changed(tmp_path: Path, make: Make) -> None:
+    train(make(train={"epochs": 1}), tmp_path / "run", console=quiet())
+    with pytest.raises(RegardError, match=r"another recipe: train.epochs was 1, is 2; train.clip was 1.0, is 0.5\."):
+        train(make(train={"clip": 0.5}), tmp_path / "run", console=quiet())
+
+
+def test_other_data_is_refused(tmp_path: Path, make: Make) -> None:
+    train(make(train={"epochs": 1, "minutes": 1e-6}), tmp_path / "run", console=quiet())
+    with open(tmp_path / "train.tsv", "a") as file:
+        file.write("kakaka\takakak\n")
+    with pytest.raises(RegardError, match="the training data or its tokenizer is not what this run was begun with"):
+        train(make(train={"epochs": 1}), tmp_path / "run", console=quiet())
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, make: Make) -> None:
+    with pytest.raises(RegardError, match=r"holds '.*' and is no run"):
+        train(make(), tmp_path, console=quiet())
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_more_minutes_go_on_where_the_limit_was(tmp_path: Path, make: Make) -> None:
+    limited = train(make(train={"minutes": 1e-6}), tmp_path / "run", console=quiet())
+    assert limited.status == "finished" and limited.info["ended"] == "minutes" and limited.info["update"] == 1
+    console = quiet()
+    train(make(), tmp_path / "run", console=console)
+    assert "resuming" in said(console)
+    whole = train(make(), tmp_path / "whole", console=quiet())
+    assert limited.info["ended"] == "epochs" and equal_weights(limited, whole)
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regard.train import optimise
+
+    step, calls = optimise.Optimiser.step, []
+
+    def interrupting(self: Any, *args: Any) -> None:
+        calls.append(1)
+        step(self, *args)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(optimise.Optimiser, "step", interrupting)
+    console = quiet()
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted) as caught:
+        train(make(), tmp_path / "run", console=console)
+    assert caught.value.exit_code == 130 and signal.getsignal(signal.SIGINT) is before
+    path = tmp_path / "run"
+    assert f"to resume: regard train {path / 'recipe.yaml'} --run {path}" in said(console)
+    run = Run(path)
+    assert run.status == "interrupted" and run.info["update"] == 3
+    train(run.recipe, path, console=quiet())
+    assert equal_weights(run, train(make(), tmp_path / "whole", console=quiet()))
+
+
+def test_fine_tuning(tmp_path: Path, make: Make) -> None:
+    old = train(make(), tmp_path / "old", console=quiet())
+    console = quiet()
+    again = {"init_from": str(old.path), "epochs": 1, "frozen": ["encoder.*"]}
+    new = train(make(train=again), tmp_path / "new", console=console)
+    assert "tensors, " in said(console) and "rows of source_embedding.weight" in said(console)
+    one, other = old.weights(), new.weights()
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    assert changed and not any(name.startswith("encoder.") for name in changed)
+    start = new.metrics()[0]
+    assert start["learning"] < start["parameters"] and start["init_from"]["new"] == []
+
+
+COMMAND = """
+import sys
+from regard.recipe import load_recipe
+from regard.train import train
+train(load_recipe(sys.argv[1]), sys.argv[2])
+"""
+
+
+def start(recipe: Path, run: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(recipe), str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_at_random_moments(tmp_path: Path, make: Make) -> None:
+    """Moments drawn by time, so anywhere: preparing, updating, writing, evaluating."""
+    recipe = make(train={"epochs": 6, "save_every": 2, "validate_every": 5, "ema": 0.9})
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe.to_yaml())
+    whole = train(recipe, tmp_path / "whole", console=quiet())
+    run = Run(tmp_path / "killed")
+    kills = 0
+    for attempt in range(40):
+        process = start(file, run.path)
+        known = run.info["update"] if (run.path / "run.json").exists() and "update" in run.info else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:  # let it get past where it was
+            time.sleep(0.01)
+            info = run.info if (run.path / "run.json").exists() else {}
+            if info.get("update", 0) > known + 2 * (attempt % 3):
+                time.sleep(0.013 * (attempt % 7))
+                break
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+    assert process.returncode == 0 and kills >= 3
+    assert run.status == "finished" and equal_weights(run, whole)
+    updates = [record["update"] for record in run.metrics() if record["type"] == "train"]
+    assert updates == [record["update"] for record in whole.metrics() if record["type"] == "train"]
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_with_twice_the_batches(tmp_path: Path, make: Make) -> None:
+    one = train(make(train={"accumulate": 2, "precision": "float64"}), tmp_path / "one", console=quiet())
+    two = train(make(train={"processes": 2, "precision": "float64"}), tmp_path / "two", console=quiet())
+    assert two.metrics()[0]["processes"] == 2
+    losses = [[r["loss"] for r in run.metrics() if r["type"] == "train"] for run in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+    for name, value in one.weights().items():
+        torch.testing.assert_close(two.weights()[name], value, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_dead_worker_ends_the_run_with_a_sentence(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regard.train import optimise, ranks
+
+    workers: list[subprocess.Popen[bytes]] = []
+    begin, step = ranks._start_worker, optimise.Optimiser.step
+
+    def starting(*args: Any) -> subprocess.Popen[bytes]:
+        workers.append(begin(*args))
+        return workers[-1]
+
+    def stepping(self: Any, *args: Any) -> None:
+        step(self, *args)
+        workers[0].kill()
+
+    monkeypatch.setattr(ranks, "_start_worker", starting)
+    monkeypatch.setattr(optimise.Optimiser, "step", stepping)
+    with pytest.raises(RegardError, match=r"train.processes: another process of this run ended"):
+        train(make(train={"processes": 2}), tmp_path / "run", console=quiet())
+    assert not torch.distributed.is_initialized()
