@@ -40,26 +40,26 @@ def rss_anon(status: str) -> int:
 
 
 def tree(pid: int) -> Iterator[int]:
-    """A process and its descendants."""
+    """A process and its descendants; not a child that still has its parent's command line, because between fork and
+    exec it has its parent's memory too."""
     yield pid
     for children in PROC.glob(f"{pid}/task/*/children"):
-        try:
-            found = children.read_text().split()
-        except OSError:  # it has just ended
-            continue
-        for child in found:
-            yield from tree(int(child))
+        for child in _read(children).split():
+            if _read(PROC / child / "cmdline") != _read(PROC / str(pid) / "cmdline"):
+                yield from tree(int(child))
 
 
 def held(pid: int) -> int:
     """Anonymous bytes of a process tree now."""
-    total = 0
-    for each in tree(pid):
-        try:
-            total += rss_anon((PROC / str(each) / "status").read_text())
-        except OSError:
-            continue
-    return total
+    return sum(rss_anon(_read(PROC / str(each) / "status")) for each in tree(pid))
+
+
+def _read(path: Path) -> str:
+    """A file of /proc; empty when its process has just ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def peak_of(

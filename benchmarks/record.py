@@ -122,20 +122,13 @@ def scores_of(record: Record) -> dict[str, float]:
 
 
 def thin(log: Sequence[Record], room: int = LOG_BYTES) -> list[Record]:
-    """The log within `room` bytes: all but `train` records stay, of those the first 50 and every second, third, …"""
-    step = 1
-    while True:
-        later = 0
-        kept = []
-        for record in log:
-            if record["type"] == "train" and record["update"] > EVERY_UPDATE:
-                later += 1
-                if later % step:
-                    continue
-            kept.append(record)
-        if step > len(log) or sum(len(line(record)) for record in kept) <= room:
-            return kept
-        step += 1
+    """The log within `room` bytes: of `train` records past the first 50 every second, third, …; all others stay."""
+    later = [i for i, record in enumerate(log) if record["type"] == "train" and record["update"] > EVERY_UPDATE]
+    sizes = [len(line(record)) for record in log]
+    left = room - sum(sizes) + sum(sizes[i] for i in later)
+    step = next((n for n in range(1, len(later)) if sum(sizes[i] for i in later[n - 1 :: n]) <= left), None)
+    dropped = set(later) - set(later[step - 1 :: step] if step else [])
+    return [record for i, record in enumerate(log) if i not in dropped]
 
 
 def line(record: Record) -> str:
@@ -148,7 +141,9 @@ def write_record(run: Run, scores: Mapping[str, Any], name: str | None = None, f
     """Write result and log; returns the result's path."""
     record, log = make_record(run, scores)
     path = results.write(name or record["recipe_name"] or run.path.name, "training", record, folder=folder)
-    path.with_suffix(".metrics.jsonl").write_text("".join(map(line, log)), encoding="utf-8")
+    path.with_suffix(".metrics.jsonl").write_text(
+        "".join(line(results.portable(entry)) for entry in log), encoding="utf-8"
+    )
     return path
 
 

@@ -65,9 +65,37 @@ def write(name: str, kind: str, values: Mapping[str, Any], *, folder: Path = FOL
         number += 1
         path = folder / f"{date}-{name}-{number}.json"
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"format": FORMAT, "kind": kind, "name": name, "date": date, **facts(), **values}
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = portable({"format": FORMAT, "kind": kind, "name": name, "date": date, **facts(), **values})
+    path.write_text(as_text(record) + "\n", encoding="utf-8")
     return path
+
+
+def portable(value: Any) -> Any:
+    """The same without folders that only this machine has: a path below the data root or the working directory
+    becomes relative, any other keeps its name alone."""
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    if not isinstance(value, str) or not os.path.isabs(value):
+        return value
+    for root in filter(None, (os.environ.get("REGARD_DATA"), os.getcwd())):
+        if Path(value).is_relative_to(root) and Path(value) != Path(root):
+            return str(Path(value).relative_to(root))
+    return Path(value).name
+
+
+def as_text(value: Any, indent: str = "") -> str:
+    """JSON for people: what fits a line is on one, and a list of numbers is never a column."""
+    flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    plain = isinstance(value, list) and not any(isinstance(item, dict | list) for item in value)
+    if len(indent + flat) <= 110 or plain or not isinstance(value, dict | list):
+        return flat
+    inner = indent + " "
+    if isinstance(value, dict):
+        lines = [f"{inner}{json.dumps(key)}: {as_text(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(inner + as_text(item, inner) for item in value) + f"\n{indent}]"
 
 
 def read_all(folder: Path = FOLDER, kind: str | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,16 @@ BLOCK = 50_000
 """Lines made at a time."""
 
 
+@cache
 def words(seed: int) -> np.ndarray:
     """Distinct made-up words of two to five syllables."""
     random = np.random.default_rng(seed)
-    syllables = np.array([c + v for c in "bdfgklmnprstvz" for v in "aeiou"])
-    made: dict[str, None] = {}
-    while len(made) < WORDS:
-        made["".join(random.choice(syllables, random.integers(2, 6)))] = None
-    return np.array(list(made))
+    syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+    drawn = random.integers(0, len(syllables), (2 * WORDS, 5)).tolist()
+    counts = random.integers(2, 6, 2 * WORDS).tolist()
+    made = dict.fromkeys("".join(syllables[i] for i in row[:n]) for row, n in zip(drawn, counts, strict=True))
+    assert len(made) >= WORDS, "half of the draws are new words"
+    return np.array(list(made)[:WORDS], dtype=object)
 
 
 def blocks(lines: int, seed: int) -> Iterator[tuple[list[str], list[str]]]:
@@ -48,11 +52,9 @@ def blocks(lines: int, seed: int) -> Iterator[tuple[list[str], list[str]]]:
         random = np.random.default_rng([seed, first])
         lengths = random.integers(2, 15, min(BLOCK, lines - first))
         drawn = np.minimum(np.searchsorted(edges, random.random(int(lengths.sum()))), WORDS - 1)
-        cut = np.cumsum(lengths)[:-1]
-        yield (
-            [" ".join(part) for part in np.split(source_words[drawn], cut)],
-            [" ".join(part[::-1]) for part in np.split(target_words[drawn], cut)],
-        )
+        said, answered = source_words[drawn].tolist(), target_words[drawn].tolist()
+        spans = [*pairwise([0, *np.cumsum(lengths).tolist()])]
+        yield [" ".join(said[a:b]) for a, b in spans], [" ".join(answered[a:b][::-1]) for a, b in spans]
 
 
 def write_text(folder: Path, name: str, lines: int, seed: int) -> None:
@@ -145,7 +147,7 @@ def main() -> int:
     parser.add_argument("--few", type=int, default=100_000, help="lines of the first run (default 100,000)")
     parser.add_argument("--many", type=int, default=10_000_000, help="lines of the second run (default 10,000,000)")
     parser.add_argument("--tokenizer", default="bpe", choices=["char", "word", "bpe", "unigram"])
-    parser.add_argument("--place", help="folder for temporary files: about 400 bytes a line (default: the system's)")
+    parser.add_argument("--place", help="folder for temporary files: about 450 bytes a line (default: the system's)")
     parser.add_argument("--no-write", action="store_true", help="print only")
     given = parser.parse_args()
     runs = []
