@@ -119,10 +119,29 @@ def test_a_damaged_tokenizer_is_learned_again(tmp_path: Path) -> None:
     assert prepare(data).tokenizers["source"].to_json() == first
 
 
+def test_another_process_may_finish_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is writing, another prepares all of it: the second to finish takes what is there."""
+    data = made(tmp_path)
+    write, calls = store.write_store, []
+
+    def slow(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            prepare(data)
+        return write(*arguments)
+
+    monkeypatch.setattr("regard.data.prepare.write_store", slow)
+    pairs = prepare(data).train
+    assert len(calls) == 3  # train here, then train and valid there; valid here is found
+    assert len(pairs) == 300 and pairs.ids(7)[0].size > 0
+    assert not list((tmp_path / "cache" / "data").glob(".unfinished*"))
+
+
 def _prepare_in_process(data: DataConfig) -> list[int]:
     return [len(prepare(data).train.ids(i)[0]) for i in range(50)]
 
 
+@pytest.mark.slow
 def test_processes_may_prepare_at_once(tmp_path: Path) -> None:
     data = made(tmp_path, 2000)
     with multiprocessing.get_context("spawn").Pool(3) as pool:
@@ -251,29 +270,45 @@ def test_the_report_can_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_lines(tmp_path: Path) -> None:
-    """Anonymous memory of preparing and starting an epoch, 20,000 against 600,000 lines: at most 16 bytes a line."""
-    script = (
-        "import sys, threading, time; from pathlib import Path\n"
-        "from regard.data.config import *; from regard.data.prepare import prepare; from regard.data.batches import *\n"
-        "root, count = Path(sys.argv[1]), int(sys.argv[2]); name = f'{count}.tsv'; peak = 0\n"
-        "with open(root / name, 'w') as f:\n"
-        "    for i in range(count): f.write(f'w{i % 997} v{i % 89} u{i % 13}\\tx{i % 991} y{i % 83}\\n')\n"
-        "def watch():\n"
-        "    global peak\n"
-        "    while True:\n"
-        "        line = next(l for l in open('/proc/self/status') if l.startswith('RssAnon'))\n"
-        "        peak = max(peak, int(line.split()[1])); time.sleep(0.01)\n"
-        "threading.Thread(target=watch, daemon=True).start()\n"
-        "s = SplitConfig(table=name)\n"
-        "p = prepare(DataConfig(root=str(root), cache=str(root), train=s, valid=SplitConfig(table='20000.tsv'),\n"
-        "    source=TextConfig(vocab=1000), target=TextConfig(vocab=1000)))\n"
-        "plan = BatchPlan(p.train.source_lengths, p.train.target_lengths, tokens=2000, seed=1); plan.count()\n"
-        "collate(p.train, next(plan.epoch(0))); time.sleep(0.05); print(peak * 1024)\n"
-    )
+    """Anonymous memory of preparing, 300,000 against 900,000 lines (below that, buffers of fixed size still fill up):
+    at most 16 bytes a line, of which the report's hashes of the first million lines are most."""
     if not Path("/proc/self/status").exists():
         pytest.skip("RssAnon is read from /proc, which this system has not")
+    script = tmp_path / "memory.py"
+    script.write_text(MEMORY)
     peaks = [
-        int(subprocess.run([sys.executable, "-c", script, tmp_path, str(n)], capture_output=True, check=True).stdout)
-        for n in (20_000, 20_000, 600_000)
+        int(subprocess.run([sys.executable, script, tmp_path, str(n)], capture_output=True, check=True).stdout)
+        for n in (300_000, 900_000)
     ]
-    assert peaks[2] - max(peaks[:2]) <= 16 * 580_000, peaks
+    assert peaks[1] - peaks[0] <= 2 * 16 * 600_000, peaks  # allocators keep some: measured 5 bytes a line
+
+
+MEMORY = """
+import sys, threading, time
+from pathlib import Path
+from regard.data.batches import BatchPlan, collate
+from regard.data.config import DataConfig, SplitConfig, TextConfig
+from regard.data.prepare import prepare
+
+root, count, peak = Path(sys.argv[1]), int(sys.argv[2]), 0
+with open(root / f"{count}.tsv", "w") as file:
+    for i in range(count):
+        file.write(f"w{i % 997} v{i % 89} u{i % 13}\\tx{i % 991} y{i % 83}\\n")
+
+def watch():
+    global peak
+    while True:
+        line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon"))
+        peak = max(peak, 1024 * int(line.split()[1]))
+        time.sleep(0.01)
+
+threading.Thread(target=watch, daemon=True).start()
+split, text = SplitConfig(table=f"{count}.tsv"), TextConfig(vocab=1000)
+data = DataConfig(root=str(root), cache=str(root), train=split, valid=split, source=text, target=text)
+train = prepare(data).train
+plan = BatchPlan(train.source_lengths, train.target_lengths, tokens=2000, seed=1)
+plan.count()
+collate(train, next(plan.epoch(0)))
+time.sleep(0.05)
+print(peak)
+"""

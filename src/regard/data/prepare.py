@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -46,11 +46,11 @@ class Prepared:
 
     train: Pairs
     valid: Pairs
-    tokenizers: dict[str, Tokenizer]
+    tokenizers: Mapping[str, Tokenizer]
     report: dict[str, Any]
 
 
-def prepare(data: DataConfig, *, tokenizers: dict[str, Tokenizer] | None = None, about: object = None) -> Prepared:
+def prepare(data: DataConfig, *, tokenizers: Mapping[str, Tokenizer] | None = None, about: object = None) -> Prepared:
     """Read, learn the vocabularies (unless `tokenizers` are given, for fine-tuning), tokenize, report; or find all
     that in the cache.
 
@@ -77,7 +77,7 @@ def prepare(data: DataConfig, *, tokenizers: dict[str, Tokenizer] | None = None,
 def prepare_split(
     split: SplitConfig,
     data: DataConfig,
-    tokenizers: dict[str, Tokenizer],
+    tokenizers: Mapping[str, Tokenizer],
     *,
     training: bool = False,
     about: object = None,

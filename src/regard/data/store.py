@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -130,7 +130,7 @@ class Counts:
 
 
 def write_store(
-    folder: Path, examples: Iterable[Example], tokenizers: dict[str, Tokenizer], max_length: int | None
+    folder: Path, examples: Iterable[Example], tokenizers: Mapping[str, Tokenizer], max_length: int | None
 ) -> Counts:
     """Tokenize and write, `ROWS` examples at a time. With a `max_length` (training), examples with a longer side,
     or with a side that cleaning left empty, are left out and counted. `finish` makes the store complete."""
@@ -192,7 +192,7 @@ class _Row(NamedTuple):
 
 
 def _kept(
-    stream: Iterator[Example], tokenizers: dict[str, Tokenizer], max_length: int | None, counts: Counts
+    stream: Iterator[Example], tokenizers: Mapping[str, Tokenizer], max_length: int | None, counts: Counts
 ) -> Iterator[list[_Row]]:
     """Lists of exactly ROWS rows, but for the last."""
     rows: list[_Row] = []
