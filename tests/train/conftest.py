@@ -124,7 +124,7 @@ def make_trainer(folder: Path, task: Copy | None = None, /, *, console: Console 
         ranks=Ranks(),
         began=time.monotonic(),
     )
-    trainer.log = MetricsLog(folder / "metrics.jsonl", trainer.resume(folder / "checkpoint") or 0)
+    trainer.report.log = MetricsLog(folder / "metrics.jsonl", trainer.resume(folder / "checkpoint") or 0)
     return trainer
 
 
@@ -139,8 +139,8 @@ def trainer() -> Iterator[Callable[..., Trainer]]:
 
     yield make
     for each in made:
-        assert each.log is not None
-        each.log.close()
+        assert each.report.log is not None
+        each.report.log.close()
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_killed_run_ends_like_one_never_stopped(tmp_path: Path, trainer: Make, k
         if again.state.update <= update < whole.state.update:
             with pytest.raises(Killed):
                 again.run_to_end()
-        again.log.close()
+        again.report.log.close()
     again = trainer(tmp_path / "killed", **keys)
     assert 0 < again.state.update < whole.state.update
     assert again.run_to_end() == scores
@@ -109,7 +109,7 @@ def test_time_limit_ends_cleanly_and_changes_no_update(tmp_path: Path, trainer: 
     def clock(*args: Any) -> None:
         slow(*args)
         if limited.state.update == 9:
-            limited._began -= 60
+            limited.report.began -= 60
 
     limited.optimiser.step = clock  # type: ignore[method-assign]
     scores = limited.run_to_end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -186,18 +188,19 @@ def test_fine_tuning(tmp_path: Path, make: Make) -> None:
     assert start["learning"] < start["parameters"] and start["init_from"]["new"] == []
 
 
-COMMAND = """
-import sys
+BREEDER = """
+import os, sys
+import regard.train.run, regard.train.curves
+from rich.console import Console
 from regard.recipe import load_recipe
-from regard.train import train
-train(load_recipe(sys.argv[1]), sys.argv[2])
+for line in sys.stdin:  # each line starts a process that trains, and costs no imports
+    child = os.fork()
+    if child == 0:
+        regard.train.run.train(load_recipe(sys.argv[1]), sys.argv[2], console=Console(quiet=True))
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
-
-
-def start(recipe: Path, run: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(recipe), str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
 
 
 @pytest.mark.slow
@@ -207,27 +210,34 @@ def test_kill_minus_nine_at_random_moments(tmp_path: Path, make: Make) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(recipe.to_yaml())
     whole = train(recipe, tmp_path / "whole", console=quiet())
-    run = Run(tmp_path / "killed")
-    kills = 0
-    for attempt in range(40):
-        process = start(file, run.path)
-        known = run.info["update"] if (run.path / "run.json").exists() and "update" in run.info else 0
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:  # let it get past where it was
-            time.sleep(0.01)
-            info = run.info if (run.path / "run.json").exists() else {}
-            if info.get("update", 0) > known + 2 * (attempt % 3):
-                time.sleep(0.013 * (attempt % 7))
-                break
-        if process.poll() is not None:
-            break
-        process.kill()
-        process.wait()
-        kills += 1
-    assert process.returncode == 0 and kills >= 3
+    run, kills, status, random = Run(tmp_path / "killed"), 0, "", Random(1)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", BREEDER, str(file), str(run.path)], text=True, **pipes) as breeder:
+        assert breeder.stdin is not None and breeder.stdout is not None
+        while status != "0":
+            before = update_of(run)
+            breeder.stdin.write("\n")
+            breeder.stdin.flush()
+            child = int(breeder.stdout.readline())
+            while kills < 10 and update_of(run) <= before and run.status != "finished":
+                time.sleep(0.001)
+            if kills < 10 and run.status != "finished":
+                time.sleep(random.random() * 0.2)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+                    kills += 1
+            status = breeder.stdout.readline().strip()
+            assert status in ("0", "9")
+        breeder.stdin.close()
+    assert kills >= 5
     assert run.status == "finished" and equal_weights(run, whole)
     updates = [record["update"] for record in run.metrics() if record["type"] == "train"]
     assert updates == [record["update"] for record in whole.metrics() if record["type"] == "train"]
+
+
+def update_of(run: Run) -> int:
+    """Of its newest checkpoint."""
+    return int(run.info.get("update", 0)) if (run.path / "run.json").is_file() else 0
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """The training loop: updates, validations, checkpoints, and where it stands.
 
 Everything random is a function of the seed and the position: the batch plan of (seed, epoch), dropout of (seed,
-update, place in the update). So a checkpoint holds no generator, and a resumed run is the run never
-stopped, bit for bit.
+update, place in the update). So a checkpoint holds no generator, and a resumed run is the run never stopped, bit
+for bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,11 +23,10 @@ from regard.ops.noise import Noise
 from regard.train.average import Average
 from regard.train.checkpoint import load_checkpoint, save_checkpoint
 from regard.train.config import TrainConfig
-from regard.train.display import Display, duration, scores
-from regard.train.log import EVERY_UPDATE, MetricsLog
-from regard.train.machine import memory_mib
+from regard.train.display import Display
 from regard.train.optimise import Optimiser
 from regard.train.ranks import Ranks
+from regard.train.report import Reporter, not_finite
 from regard.train.runfolder import Run
 from regard.train.schedule import rate_factor, share_done
 from regard.train.signals import Interrupted, StopRequest
@@ -77,7 +75,7 @@ class Trainer:
         began: float,
     ) -> None:
         self.task, self.prepared, self.model, self.config, self.seed = task, prepared, model, config, seed
-        self.run, self.device, self.display, self.stop, self.ranks = run, device, display, stop, ranks
+        self.run, self.device, self.stop, self.ranks = run, device, stop, ranks
         self.metric = config.metric or task.default_metric
         if self.metric not in task.metrics:
             raise RegardError(f"train.metric: this task reports {', '.join(task.metrics)}, found {self.metric!r}.")
@@ -95,9 +93,7 @@ class Trainer:
         self.average = Average(self.optimiser.named, ema=config.ema, last=config.average_last)
         self.best_weights: dict[str, Tensor] = {}
         self.state = State()
-        self.log: MetricsLog | None = None
-        self._began = began
-        self._meter = (time.monotonic(), 0)  # of the speed: since when, and how many target tokens
+        self.report = Reporter(config, display, self.batches, began)
 
     # The whole
 
@@ -125,7 +121,7 @@ class Trainer:
         self.average.load(parts["average"])
         self.best_weights = parts["best"]
         self.state = State.from_json(values["state"])
-        self._began -= self.state.seconds
+        self.report.began -= self.state.seconds
         limit = self.config.minutes
         if self.state.ended == "minutes" and (limit is None or self.state.seconds < 60 * limit):
             self.state.ended = ""  # the recipe gives it more time now
@@ -142,7 +138,7 @@ class Trainer:
 
     def _update(self, group: Sequence[Indices]) -> None:
         """One step of the optimiser over a group of batches; this process does every `ranks.size`-th of them."""
-        sums = self._count(group)
+        sums = Sums.of(self.pairs, group)
         # Per batch its loss, then nll and correct tokens: one small tensor, read back once.
         figures = torch.zeros(len(group) + 2, dtype=torch.float64, device=self.device)
         for place in range(self.ranks.rank, len(group), self.ranks.size):
@@ -160,11 +156,11 @@ class Trainer:
         norm = self.optimiser.norm()
         *losses, nll, correct, length = [*figures.tolist(), norm.item()]
         if not all(map(math.isfinite, (*losses, length))):
-            raise self._not_finite(group, losses, length)
+            raise not_finite(self.pairs, group, losses, length, self.state, self.run.path)
         self.optimiser.step(self._rate(), norm)
         self.average.after_update(self.state.update)
         sums.loss, sums.nll, sums.correct = math.fsum(losses), nll, correct
-        self._record(group, sums, length)
+        self._move(group, sums, length)
 
     def _rate(self) -> float:
         """The learning rate of the coming update."""
@@ -172,60 +168,21 @@ class Trainer:
         done = share_done(self.config, self.state.update, epochs_done)
         return self.config.learning_rate * rate_factor(self.config, self.state.update, done)
 
-    def _count(self, group: Sequence[Indices]) -> Sums:
-        """Tokens of an update, end marks counted, known before anything is computed."""
-        sums = Sums()
-        for indices in group:
-            source = np.asarray(self.pairs.source_lengths[indices], dtype=np.int64) + 1
-            target = np.asarray(self.pairs.target_lengths[indices], dtype=np.int64) + 1
-            sums.tokens += int(target.sum())
-            sums.source_tokens += int(source.sum())
-            sums.source_computed += int(source.max()) * len(indices)
-            sums.target_computed += int(target.max()) * len(indices)
-        return sums
-
-    def _record(self, group: Sequence[Indices], sums: Sums, norm: float) -> None:
-        """Move the position, and tell the log what is due."""
+    def _move(self, group: Sequence[Indices], sums: Sums, norm: float) -> None:
+        """Go to the next position, and report."""
         state, rate, epoch = self.state, self._rate(), self.state.epoch
-        self._meter = (self._meter[0], self._meter[1] + sums.tokens)
-        state.window.add(sums)
-        state.pass_sums.add(sums)
         state.update += 1
         state.batch += len(group)
         if state.batch >= self.batches:
             state.epoch, state.batch = state.epoch + 1, 0
-        if state.update <= EVERY_UPDATE or state.update % self.config.log_every == 0 or state.batch == 0:
-            speed = self._speed()
-            report = state.window.report()
-            report |= {"learning_rate": rate, "gradient_norm": norm}
-            self._write("train", epoch=epoch, **report, tokens_per_second=round(speed))
-            state.window = Sums()
-            self._show(report, speed)
-        if state.batch == 0:
-            self._write("epoch", epoch=epoch, **state.pass_sums.report())
-            state.pass_sums = Sums()
-
-    def _not_finite(self, group: Sequence[Indices], losses: Sequence[float], norm: float) -> RegardError:
-        """The sentence for a loss or gradient that is not a number."""
-        bad = [place for place, loss in enumerate(losses) if not math.isfinite(loss)]
-        what = f"the loss is {losses[bad[0]]}" if bad else f"the norm of the gradient is {norm}"
-        place = bad[0] if bad else 0
-        batches = [self.state.batch + i for i in (bad or range(len(group)))]
-        indices = [int(i) for i in group[place]]
-        texts = "; ".join(repr(self.pairs.source_text(i)[:80]) for i in indices[:3])
-        return RegardError(
-            f"{what} at update {self.state.update + 1} (epoch {self.state.epoch + 1}, batch "
-            f"{', '.join(map(str, batches))}, training examples {_some(indices)}, such as {texts}); {self.run.path} "
-            f"keeps its last good checkpoint: look at those examples, or train with a lower train.learning_rate or "
-            f"train.clip."
-        )
+        self.report.updated(state, sums, epoch=epoch, rate=rate, norm=norm)
 
     # Between updates
 
     def _after_update(self) -> bool:
         """Validate and save where due; True when training is over."""
         state, config = self.state, self.config
-        state.seconds = time.monotonic() - self._began
+        state.seconds = self.report.seconds
         late = config.minutes is not None and state.seconds >= 60 * config.minutes
         asked, late = self.ranks.decide(self.stop.number is not None, late)
         state.ended = self._reason(late)
@@ -258,20 +215,16 @@ class Trainer:
                 value = found[self.metric]
                 better = not state.best or self._better(value, state.best[self.metric])
                 if better:
-                    self.best_weights = {n: t.detach().to("cpu", copy=True) for n, t in self._tensors().items()}
+                    weights = model_tensors(self.model).items()
+                    self.best_weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights}
             state.waiting = 0 if better else state.waiting + 1
             if better:
                 state.best, state.best_update = found, state.update
-            took = time.monotonic() - began
-            self._write("valid", epoch=state.epoch, **found, best=better, took_seconds=round(took, 2))
-            self.display.best = f"best {self.metric} {state.best[self.metric]:.2f}"
-            star = " · best so far" if better else ""
-            self.display.line(f"update {state.update:,} · validation: {scores(found)} ({duration(took)}){star}")
+            self.report.validated(state, found, self.metric, best=better, took=time.monotonic() - began)
         tired = bool(self.config.patience) and state.waiting >= self.config.patience
         (tired,) = self.ranks.decide(tired)
         if tired and not state.ended:
             state.ended = "patience"
-        self._meter = (time.monotonic(), 0)
 
     def _scores(self, *, full: bool) -> dict[str, float]:
         """The task's scores of the weights that the model holds now."""
@@ -291,15 +244,15 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint, then the best weights where a reader finds them."""
-        if not self.ranks.main or self.log is None:
+        if not self.ranks.main or self.report.log is None:
             return
         tensors = {
-            **{f"model.{name}": value for name, value in self._tensors().items()},
+            **{f"model.{name}": value for name, value in model_tensors(self.model).items()},
             **{f"adamw.{name}": value for name, value in self.optimiser.tensors().items()},
             **{f"average.{name}": value for name, value in self.average.tensors().items()},
             **{f"best.{name}": value for name, value in self.best_weights.items()},
         }
-        state = {"state": self.state.to_json(), "log_bytes": self.log.sync()}
+        state = {"state": self.state.to_json(), "log_bytes": self.report.log.sync()}
         save_checkpoint(self.run.path / "checkpoint", self.state.update, tensors, state, keep=self.config.keep)
         self.publish()
 
@@ -320,54 +273,8 @@ class Trainer:
             return {}
         self.stop.at_once()
         began = time.monotonic()
-        self.display.line(
-            f"training is over ({self.state.ended}) after {duration(self.state.seconds)}; evaluating update "
-            f"{self.state.best_update:,} in full"
-        )
+        self.report.evaluating(self.state)
         load_into(self.model, self.best_weights, self.run.path)
         found = self._scores(full=True)
-        took = time.monotonic() - began
-        best = self.state.best_update
-        self._write("final", epoch=self.state.epoch, **found, best_update=best, took_seconds=round(took, 2))
-        self.display.line(f"final: {scores(found)} ({duration(took)})")
+        self.report.evaluated(self.state, found, took=time.monotonic() - began)
         return found
-
-    # Small helpers
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return model_tensors(self.model)
-
-    def _speed(self) -> float:
-        """Target tokens per second since the last report or validation."""
-        (since, tokens), now = self._meter, time.monotonic()
-        self._meter = (now, 0)
-        return tokens / max(now - since, 1e-9)
-
-    def _show(self, report: Mapping[str, Any], speed: float) -> None:
-        state = self.state
-        done = share_done(self.config, state.update, state.epoch + state.batch / self.batches)
-        spent = time.monotonic() - self._began
-        left = spent / done - spent if done > 0 else None
-        if self.config.minutes is not None:
-            limit = max(0.0, 60 * self.config.minutes - spent)
-            left = limit if left is None else min(left, limit)
-        self.display.update(
-            done=done,
-            epoch=state.epoch,
-            update=state.update,
-            loss=report["loss"],
-            speed=speed,
-            padding=report["padding"]["target"],
-            left=left,
-        )
-
-    def _write(self, kind: str, **values: Any) -> None:
-        if self.log is not None:
-            seconds = round(time.monotonic() - self._began, 2)
-            self.log.write(kind, update=self.state.update, **values, seconds=seconds, memory_mib=round(memory_mib()))
-
-
-def _some(numbers: Sequence[int]) -> str:
-    """`3, 17, 20 and 41 more`."""
-    shown = ", ".join(map(str, numbers[:8]))
-    return shown + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")

@@ -142,17 +142,17 @@ def _train(
         trainer.run_to_end()
         return
     facts = _facts(recipe, model, device, ranks, trainer, start)
-    trainer.log = MetricsLog(run.path / "metrics.jsonl", log_bytes or 0)
+    trainer.report.log = MetricsLog(run.path / "metrics.jsonl", log_bytes or 0)
     try:
         if log_bytes is None:
-            trainer.log.write("start", **facts)
+            trainer.report.log.write("start", **facts)
             display.line(_headline(facts))
         else:
             _resume_message(trainer, display, facts)
             trainer.publish()
         final = trainer.run_to_end()
     finally:
-        trainer.log.close()
+        trainer.report.log.close()
     run.write_info(status="finished", final=final, ended=trainer.state.ended, seconds=round(trainer.state.seconds, 1))
     _draw(run, recipe)
 
@@ -215,7 +215,7 @@ def _facts(
 
 def _headline(facts: dict[str, Any]) -> str:
     at = f" at {facts['commit']}" if facts["commit"] else ""
-    machine = f"{facts['device']}, {facts['threads']} threads × {facts['processes']} processes"
+    machine = f"{facts['device']}, threads {facts['threads']}, processes {facts['processes']}"
     return (
         f"{facts['parameters']:,} parameters · {facts['examples']:,} examples in {facts['batches_per_epoch']:,} "
         f"batches · {machine}, {facts['precision']}, seed {facts['seed']} · regard {facts['regard']}{at}"
@@ -227,8 +227,8 @@ def _resume_message(trainer: Trainer, display: Display, facts: dict[str, Any]) -
     began = next((r for r in trainer.run.metrics() if r["type"] == "start"), {})
     same = ("threads", "processes", "device", "processor", "versions")
     differs = {key: facts[key] for key in same if began.get(key) != facts[key]}
-    assert trainer.log is not None
-    trainer.log.write("resume", update=trainer.state.update, **differs)
+    assert trainer.report.log is not None
+    trainer.report.log.write("resume", update=trainer.state.update, **differs)
     display.line(f"resuming {trainer.run.path} at update {trainer.state.update:,}")
     if differs:
         was = ", ".join(f"{key} {began.get(key)} → {value}" for key, value in differs.items())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+import numpy as np
+
+from regard.data.batches import Indices
 
 
 @dataclass
@@ -18,6 +22,19 @@ class Sums:
     source_tokens: int = 0
     source_computed: int = 0
     target_computed: int = 0
+
+    @classmethod
+    def of(cls, pairs: Any, group: Sequence[Indices]) -> Sums:
+        """The tokens of an update, end marks counted, known before anything is computed."""
+        sums = cls()
+        for indices in group:
+            source = np.asarray(pairs.source_lengths[indices], dtype=np.int64) + 1
+            target = np.asarray(pairs.target_lengths[indices], dtype=np.int64) + 1
+            sums.tokens += int(target.sum())
+            sums.source_tokens += int(source.sum())
+            sums.source_computed += int(source.max()) * len(indices)
+            sums.target_computed += int(target.max()) * len(indices)
+        return sums
 
     def add(self, other: Sums) -> None:
         for each in fields(self):
