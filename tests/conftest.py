@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
-import torch
 from rich.console import Console
 
 
@@ -30,6 +32,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("REGARD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture
+def no_shape_checks() -> Iterator[None]:
+    """For tests of long runs of many steps, which cost five times as much with every call's shapes checked."""
+    with _no_shape_checks():
+        yield
+
+
+@contextlib.contextmanager
+def _no_shape_checks() -> Iterator[None]:
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
 @pytest.fixture(scope="session")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small trained run that spells words backwards: `abc` → `C B A`. Read it, never change it."""
@@ -37,18 +56,15 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("toy")
     recipe = regard.Recipe.from_dict(toy_recipe(folder))
-    before = torch.get_num_threads()
-    try:
+    with _no_shape_checks():
         return regard.train(recipe, folder / "run", console=Console(quiet=True)).path
-    finally:
-        torch.set_num_threads(before)
 
 
 def toy_recipe(folder: Path) -> dict[str, Any]:
-    """A recipe with its data, written to `folder`: random words of 1 to 9 letters, and the words backwards."""
+    """A recipe with its data, written to `folder`: random words of 1 to 6 letters, and the words backwards."""
     draw = random.Random(1)
-    for split, count in {"train": 1500, "valid": 60, "test": 80}.items():
-        words = ["".join(draw.choices("abcdefgh", k=draw.randint(1, 9))) for _ in range(count)]
+    for split, count in {"train": 1000, "valid": 60, "test": 80}.items():
+        words = ["".join(draw.choices("abcdefgh", k=draw.randint(1, 6))) for _ in range(count)]
         rows = "".join(f"{word}\t{' '.join(reversed(word.upper()))}\n" for word in words)
         (folder / f"{split}.tsv").write_text(rows, encoding="utf-8")
     small = {"hidden": 32}
@@ -61,6 +77,6 @@ def toy_recipe(folder: Path) -> dict[str, Any]:
             "source": {"tokenizer": "char"},
             "target": {"tokenizer": "word"},
         },
-        "model": {"embed": 24, "encoder": small, "decoder": small, "attention": {"dim": 32}, "dropout": 0.1},
-        "train": {"epochs": 8, "batch_tokens": 300, "learning_rate": 0.01, "warmup": 30, "threads": 1, "device": "cpu"},
+        "model": {"embed": 16, "encoder": small, "decoder": small, "attention": {"dim": 32}, "dropout": 0.1},
+        "train": {"epochs": 5, "batch_tokens": 150, "learning_rate": 0.012, "warmup": 30, "threads": 1, "device": "cpu"},
     }

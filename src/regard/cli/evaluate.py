@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from regard.predict.evaluate import Evaluation, TestData
+    from regard.predict.evaluate import Evaluation, Examples
     from regard.predict.predictor import Predictor
 
 
@@ -77,17 +77,17 @@ def open_run(run: str, overrides: list[str], device: str, threads: int | None) -
     return load(runs, device=device, threads=threads_for(threads, 1), overrides=overrides)
 
 
-def choose_data(predictor: Predictor, split: str, source: Path | None, references: list[Path]) -> TestData:
+def choose_data(predictor: Predictor, split: str, source: Path | None, references: list[Path]) -> Examples:
     """Files where they are named, else a split of the recipe."""
     from regard.errors import RegardError
-    from regard.predict.evaluate import test_data, test_files
+    from regard.predict.evaluate import file_examples, split_examples
 
     if source is None and references:
         raise RegardError("--references: of which texts? Name them with --source.")
-    return test_files(predictor, source, references) if source else test_data(predictor, split)
+    return file_examples(predictor, source, references) if source else split_examples(predictor, split)
 
 
-def measure(predictor: Predictor, data: TestData, batch: int) -> Evaluation:
+def measure(predictor: Predictor, data: Examples, batch: int) -> Evaluation:
     """Evaluate with a live count."""
     from regard.cli.output import counter
     from regard.predict.evaluate import evaluate

@@ -1,7 +1,7 @@
 """Outputs against references: scores with intervals and signatures, and how they came about.
 
 predictor = load("runs/multi30k")
-result = evaluate(predictor, test_data(predictor, "test"))
+result = evaluate(predictor, split_examples(predictor, "test"))
 print(result.scores["bleu"], result.signatures["bleu"])       # BLEU 39.1 [38.2, 40.0] nrefs:1|case:mixed|…
 """
 
@@ -31,7 +31,7 @@ SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
-class TestData:
+class Examples:
     """What outputs are compared with."""
 
     name: str
@@ -83,7 +83,7 @@ class Evaluation:
         }
 
 
-def test_data(predictor: Predictor, split: str = "test") -> TestData:
+def split_examples(predictor: Predictor, split: str = "test") -> Examples:
     """A split of the recipe that the run was trained with."""
     data = predictor.recipe.data
     if split not in SPLITS:
@@ -97,7 +97,7 @@ def test_data(predictor: Predictor, split: str = "test") -> TestData:
     return _prepared(predictor, split, chosen, data)
 
 
-def test_files(predictor: Predictor, source: str | Path, references: Sequence[str | Path]) -> TestData:
+def file_examples(predictor: Predictor, source: str | Path, references: Sequence[str | Path]) -> Examples:
     """Parallel text: line i of `source` goes with line i of every file of references. No line is passed over."""
     if not references:
         raise RegardError(f"{source}: no references; name one file or more with --references.")
@@ -108,7 +108,7 @@ def test_files(predictor: Predictor, source: str | Path, references: Sequence[st
 
 def evaluate(
     predictor: Predictor,
-    data: TestData,
+    data: Examples,
     *,
     search: SearchConfig | None = None,
     batch: int = BATCH,
@@ -162,13 +162,13 @@ def _forced(predictor: Predictor, pairs: Pairs) -> dict[str, float]:
     return {"perplexity": math.exp(min(-sum(one.log_prob for one in told) / max(tokens, 1), 700.0))}
 
 
-def _prepared(predictor: Predictor, name: str, split: SplitConfig, data: DataConfig) -> TestData:
+def _prepared(predictor: Predictor, name: str, split: SplitConfig, data: DataConfig) -> Examples:
     about = predictor.recipe.about
     files = [split.hub] if split.hub else [str(path) for path in split_files(split, data, about)]
     pairs = prepare_split(split, data, predictor.tokenizers, about=about)
     if not len(pairs):
         raise RegardError(f"{name}: no examples in {', '.join(files)}; nothing can be evaluated.")
-    return TestData(name, files, pairs)
+    return Examples(name, files, pairs)
 
 
 def _absolute(path: str | Path) -> str:
