@@ -20,7 +20,7 @@ class ModelConfig(Config):
     """One encoder, one attention, one decoder."""
 
     embed: int = Field(256, ge=1)
-    """Size of the token embeddings; 256 loses nothing to 512 on small data (Britz et al. 2017, section 4.1)."""
+    """Size of the token embeddings; 256, since a size of 128 is within a BLEU of 2,048 (Britz et al. 2017, 4.1)."""
     tie: Literal["none", "output", "all"] = "output"
     """Which tables are one: target embedding and output layer (Press & Wolf 2017), or the source's as well (`all`,
     for a shared vocabulary)."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from regard.attend import NORMALIZERS, SCOPES, SCORES, Attention
-from regard.encode.memory import Memory, valid_steps
+from regard.attend.memory import Memory, valid_steps
 
 QUERY = MEMORY = 6
 

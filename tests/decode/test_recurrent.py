@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from regard.attend import SCORES, Attention
+from regard.attend.memory import Memory, valid_steps
 from regard.cells import CELLS
 from regard.decode import DECODERS, select
 from regard.decode.embedding import Embedding
 from regard.decode.readout import SoftmaxReadout
-from regard.encode.memory import Memory, valid_steps
 from regard.ops.noise import Noise
 
 VOCAB, EMBED, HIDDEN, MEMORY = 13, 4, 6, 6

@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regard import config
+from regard.attend.memory import Memory
 from regard.attend.parts import NORMALIZERS, SCOPES, SCORES
 from regard.attend.scope import AttentionState, Candidates
 from regard.config import choice
-from regard.encode.memory import Memory
 from regard.ops.noise import Noise
 
 
@@ -36,9 +36,9 @@ class Attention(nn.Module):
     """Attend(query, memory) → context, weights.
 
     Scope: which steps are seen. Score: how well each matches. Normalizer: the weights. The context is the sum
-    of values by weight. Several heads (Vaswani et al. 2017, section 3.2.2) project query and values to `dim` features in
-    all, attend separately, and project their contexts, side by side, to `dim`; heads live in the batch dimension, so
-    no part knows of them.
+    of values by weight. Several heads (Vaswani et al. 2017, section 3.2.2) project query and values to `dim` features
+    in all, attend separately, and project their contexts, side by side, to `dim`; heads live in the batch dimension,
+    so no part knows of them.
 
         attention = Attention(Attention.Config(score="dot"), query_dim=64, memory_dim=64)
         attended = attention.prepare(memory)                                   # once per batch
@@ -48,14 +48,14 @@ class Attention(nn.Module):
     class Config(config.Config):
         """Scope, score, normalizer and heads."""
 
-        score: choice(SCORES) = "additive"
-        """Additive: as good as any in Britz et al. 2017, section 4.4, and the same at every size."""
-        scope: choice(SCOPES) = "whole"
+        score: choice(SCORES) = "additive"  # type: ignore[valid-type]
+        """Additive: the best in Britz et al. 2017, section 4.5, and it asks no sizes to be equal."""
+        scope: choice(SCOPES) = "whole"  # type: ignore[valid-type]
         """The whole source: sentences are short."""
-        normalizer: choice(NORMALIZERS) = "softmax"
+        normalizer: choice(NORMALIZERS) = "softmax"  # type: ignore[valid-type]
         """Softmax: the convention."""
         heads: int = Field(1, ge=1)
-        """One: the recurrent state is a single query; more heads rarely helped RNNs of this size."""
+        """One, the convention: a recurrent decoder has a single state to ask with."""
         dim: int = Field(256, ge=1)
         """Size of the hidden layer of additive and concat scores, of scaled_dot's projections, and of all heads
         together; the size of the decoder's state is the convention."""

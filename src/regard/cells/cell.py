@@ -109,15 +109,19 @@ class TorchCell(Cell):
 
     @property
     def input_weight(self) -> Float[Tensor, "gates input"]:
-        return self.rnn.weight_ih_l0
+        return self.rnn.get_parameter("weight_ih_l0")
 
     @property
     def input_bias(self) -> Float[Tensor, "gates"]:
-        return self.rnn.bias_ih_l0
+        return self.rnn.get_parameter("bias_ih_l0")
 
     @property
     def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:
-        return self.rnn.weight_hh_l0
+        return self.rnn.get_parameter("weight_hh_l0")
+
+    @property
+    def recurrent_bias(self) -> Float[Tensor, "gates"]:
+        return self.rnn.get_parameter("bias_hh_l0")
 
     def sequence(
         self,

@@ -33,7 +33,7 @@ class GRU(TorchCell):
         self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
     ) -> CellState:
         (h,) = state
-        bias = self.rnn.bias_hh_l0
+        bias = self.recurrent_bias
         from_h = F.linear(h, self.recurrent_weight, bias) if product is None else product(h, None) + bias
         x_r, x_z, x_n = gates.chunk(3, dim=-1)
         h_r, h_z, h_n = from_h.chunk(3, dim=-1)

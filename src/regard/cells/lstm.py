@@ -32,12 +32,12 @@ class LSTM(TorchCell):
         super().__init__(config, input_size, hidden)
         self.rnn = nn.LSTM(input_size, hidden, batch_first=True)
         with torch.no_grad():
-            self.rnn.bias_ih_l0[hidden : 2 * hidden] = 1.0
-            self.rnn.bias_hh_l0.zero_()
+            super().input_bias[hidden : 2 * hidden] = 1.0
+            self.recurrent_bias.zero_()
 
     @property
     def input_bias(self) -> Float[Tensor, "gates"]:
-        return self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0
+        return super().input_bias + self.recurrent_bias
 
     def advance(
         self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None

@@ -25,7 +25,7 @@ class RNN(TorchCell):
 
     @property
     def input_bias(self) -> Float[Tensor, "gates"]:
-        return self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0
+        return super().input_bias + self.recurrent_bias
 
     def advance(
         self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None

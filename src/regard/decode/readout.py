@@ -1,5 +1,6 @@
 """From a decoder's features to scores over the vocabulary, and to the loss."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -21,14 +22,15 @@ class SoftmaxReadout(nn.Module):
         vocab, embed = embedding.weight.shape
         self.project = nn.Linear(features, embed)
         self.table = embedding if tied else Embedding(vocab, embed)
-        self.bias = nn.Parameter(self.table.weight.new_zeros(vocab))
+        self.bias = nn.Parameter(torch.zeros(vocab))
         self.drop = drop
 
     def logits(
         self, features: Float[Tensor, "*rows features"], ids: Int[Tensor, "ids"] | None = None
     ) -> Float[Tensor, "*rows scores"]:
         """Scores before softmax, of the whole vocabulary or of `ids` alone."""
-        weight, bias = self.table.weight, self.bias
+        weight: Tensor = self.table.weight
+        bias: Tensor = self.bias
         if ids is not None:
             weight, bias = weight[ids], bias[ids]
         return nn.functional.linear(self.project(features), weight, bias)

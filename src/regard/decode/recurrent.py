@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from regard import config
 from regard.attend import Attended, Attention
+from regard.attend.memory import Memory
 from regard.cells import CELLS
-from regard.cells.cell import Product
+from regard.cells.cell import Cell, Product
 from regard.config import choice
 from regard.decode.bridge import Bridge
 from regard.decode.embedding import Embedding
 from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.state import State
-from regard.encode.memory import Memory
 from regard.ops.dropout import sequence_dropout, sequence_mask
 from regard.ops.noise import Noise
 from regard.ops.product import LoopProduct
@@ -77,16 +77,16 @@ class RecurrentDecoder(nn.Module):
     attend: before  context = attend(h⁻), h = cell([e; context; a⁻], h⁻)    Bahdanau, Cho & Bengio 2015, A.2.2
     features        a = tanh(W [h; context; e])                         Luong equation 5; with e: deep output
 
-    e is the token's embedding, a⁻ the features of the step before (input feeding), h the top layer's output. Bahdanau's deep
-    output has a maxout layer where we have tanh. Without attention there is no context, and the source speaks through
-    the first state alone (Sutskever, Vinyals & Le 2014).
+    e is the token's embedding, a⁻ the features of the step before (input feeding), h the top layer's output.
+    Bahdanau's deep output has a maxout layer where we have tanh. Without attention there is no context, and the
+    source speaks through the first state alone (Sutskever, Vinyals & Le 2014).
     """
 
     class Config(config.Config):
         """An attentive recurrent decoder."""
 
         type: Literal["recurrent"] = "recurrent"
-        cell: choice(CELLS) = "lstm"
+        cell: choice(CELLS) = "lstm"  # type: ignore[valid-type]
         """LSTM: see the encoder's."""
         hidden: int = Field(256, ge=1)
         """Size of the state; the encoder's size is the convention."""
@@ -96,11 +96,11 @@ class RecurrentDecoder(nn.Module):
         """After the cell: one product less in the chain of a step, and without input feeding the whole
         sentence is trained in one call."""
         input_feeding: bool = True
-        """The decoder is told where it has looked (Luong et al. 2015, section 3.3: +1.3 BLEU)."""
+        """The decoder is told where it has looked (Luong et al. 2015, section 3.3; worth 1.3 BLEU in their table 1)."""
         deep_output: bool = False
         """Show the token's embedding to the output layer as well; with input feeding it has seen it already."""
         residual: bool = False
-        """Add a layer's input to its output from the second layer on; needed past 3 or 4 layers."""
+        """Add a layer's input to its output from the second layer on; for decoders of 3 layers and more."""
 
     def __init__(
         self,
@@ -117,23 +117,24 @@ class RecurrentDecoder(nn.Module):
         self.config, self.dropout = config, dropout
         self.embedding, self.readout = embedding, readout
         hidden, layers, build = config.hidden, config.layers, CELLS[config.cell.type]
-        self.attentions = nn.ModuleList(
-            Attention(attention, query_dim=hidden, memory_dim=dim) for dim in memory_dims if attention
-        )
-        context = sum(part.context_dim for part in self.attentions)
+        attentions = [Attention(attention, query_dim=hidden, memory_dim=dim) for dim in memory_dims if attention]
+        self.attentions = nn.ModuleList(attentions)
+        context = sum(part.context_dim for part in attentions)
         self.fed_size = (context if config.attend == "before" else 0) + (hidden if config.input_feeding else 0)
         sizes = [embedding.dim + self.fed_size] + [hidden] * (layers - 1)
         self.cells = nn.ModuleList(build(config.cell, size, hidden) for size in sizes)
         self.bridge = Bridge(summary_size, layers=layers, hidden=hidden, state_names=build.state_names)
         self.combine = nn.Linear(hidden + context + (embedding.dim if config.deep_output else 0), hidden)
 
-    @property
-    def vocab(self) -> int:
-        return self.embedding.weight.shape[0]
+    def _cells(self) -> list[Cell]:
+        return cast("list[Cell]", list(self.cells))
+
+    def _attentions(self) -> list[Attention]:
+        return cast("list[Attention]", list(self.attentions))
 
     def prepare(self, memories: Sequence[Memory]) -> DecoderSource:
         """Keys, values and masks: once per batch of sentences."""
-        attended = tuple(part.prepare(memory) for part, memory in zip(self.attentions, memories, strict=False))
+        attended = tuple(part.prepare(memory) for part, memory in zip(self._attentions(), memories, strict=False))
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
         return DecoderSource(attended, summary, memories[0].src_valid)
 
@@ -142,7 +143,7 @@ class RecurrentDecoder(nn.Module):
         state = self.bridge(source.summary)
         if self.config.input_feeding:
             state["features"] = source.summary.new_zeros(source.rows, self.config.hidden)
-        for index, part in enumerate(self.attentions):
+        for index, part in enumerate(self._attentions()):
             for name, tensor in part.start(source.rows, source.summary.device).items():
                 state[f"attention.{index}.{name}"] = tensor
         return {name: tensor.repeat_interleave(beam, 0) for name, tensor in state.items()} if beam > 1 else state
@@ -167,25 +168,26 @@ class RecurrentDecoder(nn.Module):
         """Features for every step of `inputs` (the target with BOS before it), one row per sentence."""
         embedded = sequence_dropout(self.embedding(inputs), self.dropout, noise, "decoder.in")
         run, state = self._run(noise, like=embedded), self.start(source)
-        if not self.fed_size and all(part.stateless for part in self.attentions):
+        if not self.fed_size and all(part.stateless for part in self._attentions()):
             features, weights = self._all_steps(embedded, state, source, run)
             return features, Trace(weights[0] if weights and keep_weights else None)
         gates = self._project(embedded)  # every step's, in one product
-        features, kept = [], []
+        found: list[Tensor] = []
+        kept: list[Tensor] = []
         for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
-            features_t, state, weights = self._advance(gates_t, embedded_t, state, source, run)
-            features.append(features_t)
+            features, state, weights = self._advance(gates_t, embedded_t, state, source, run)
+            found.append(features)
             if keep_weights and weights:
                 kept.append(weights[0])
-        return torch.stack(features, 1), Trace(torch.stack(kept, 1) if kept else None)
+        return torch.stack(found, 1), Trace(torch.stack(kept, 1) if kept else None)
 
     def _project(self, embedded: Float[Tensor, "*rows embed"]) -> Float[Tensor, "*rows gates"]:
         """The embedding's share of the first cell's gates."""
-        cell = self.cells[0]
+        cell = self._cells()[0]
         return nn.functional.linear(embedded, cell.input_weight[:, : self.embedding.dim], cell.input_bias)
 
     def _run(self, noise: Noise | None, like: Tensor | None = None) -> _Run:
-        first = self.cells[0].input_weight
+        first = self._cells()[0].input_weight
         masks: list[Tensor | None] = [None] * len(self.cells)
         feature_mask = None
         if noise is not None and like is not None:
@@ -195,7 +197,7 @@ class RecurrentDecoder(nn.Module):
             feature_mask = sequence_mask(like, hidden, self.dropout, noise, "decoder.features")
         return _Run(
             fed=LoopProduct(first[:, self.embedding.dim :]),
-            recurrent=[LoopProduct(cell.recurrent_weight) for cell in self.cells],
+            recurrent=[LoopProduct(cell.recurrent_weight) for cell in self._cells()],
             combine=LoopProduct(self.combine.weight),
             masks=masks,
             feature_mask=feature_mask,
@@ -206,9 +208,11 @@ class RecurrentDecoder(nn.Module):
         self, query: Float[Tensor, "rows hidden"], state: State, source: DecoderSource, noise: Noise | None
     ) -> tuple[list[Float[Tensor, "rows dim"]], list[Float[Tensor, "rows src_len"]], State]:
         """Contexts and weights, one per memory. A sentence's keys are shared by its hypotheses."""
-        contexts, weights, after = [], [], {}
+        contexts: list[Tensor] = []
+        weights: list[Tensor] = []
+        after: State = {}
         queries = query.view(source.rows, -1, query.shape[-1])  # (sentences, beam, hidden)
-        for index, (part, attended) in enumerate(zip(self.attentions, source.attended, strict=True)):
+        for index, (part, attended) in enumerate(zip(self._attentions(), source.attended, strict=True)):
             prefix = f"attention.{index}."
             before = {
                 name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)
@@ -224,7 +228,10 @@ class RecurrentDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "rows features"], State, list[Tensor]]:
         """One token of every row: the definition, used by `step` and by the loop of `teacher_forced`."""
         before = self.config.attend == "before"
-        fed, after = [], {}
+        fed: list[Tensor] = []
+        after: State = {}
+        contexts: list[Tensor] = []
+        weights: list[Tensor] = []
         if before:
             contexts, weights, after = self._attend(self._top(state), state, source, run.noise)
             fed += contexts
@@ -232,9 +239,10 @@ class RecurrentDecoder(nn.Module):
             fed.append(state["features"])
         if fed:
             gates = run.fed(torch.cat(fed, 1) if len(fed) > 1 else fed[0], gates)
-        for depth, cell in enumerate(self.cells):
+        output = below = embedded
+        for depth, cell in enumerate(self._cells()):
             if depth > 0:
-                below = output if run.masks[depth] is None else output * run.masks[depth]
+                below = _drop(output, run.masks[depth])
                 gates = cell.project(below)
             parts = cell.advance(
                 gates, tuple(state[f"{name}.{depth}"] for name in cell.state_names), run.recurrent[depth]
@@ -251,7 +259,7 @@ class RecurrentDecoder(nn.Module):
 
     def _top(self, state: State) -> Tensor:
         """The output of the last layer that the query is made of, before the cell has moved on."""
-        return state[f"{self.cells[-1].state_names[0]}.{len(self.cells) - 1}"]
+        return state[f"{self._cells()[-1].state_names[0]}.{len(self.cells) - 1}"]
 
     def _features(
         self, output: Tensor, contexts: list[Tensor], embedded: Tensor, run: _Run
@@ -260,22 +268,27 @@ class RecurrentDecoder(nn.Module):
         x = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
         features = torch.tanh(run.combine(x.flatten(0, -2), self.combine.bias.expand(x[..., 0].numel(), -1)))
         features = features.view(*x.shape[:-1], -1)
-        if run.feature_mask is None:
-            return features
-        return features * (run.feature_mask if x.ndim == 2 else run.feature_mask[:, None])
+        return _drop(features, run.feature_mask)
 
     def _all_steps(
         self, embedded: Tensor, state: State, source: DecoderSource, run: _Run
     ) -> tuple[Float[Tensor, "batch tgt_len features"], list[Tensor]]:
         """All tokens at once, when nothing that attention finds is fed back: the fast form of the loop."""
         output = embedded
-        for depth, cell in enumerate(self.cells):
-            below = output if run.masks[depth] is None else output * run.masks[depth][:, None]
+        for depth, cell in enumerate(self._cells()):
+            below = _drop(output, run.masks[depth])
             parts, _ = cell.sequence(below, None, tuple(state[f"{name}.{depth}"] for name in cell.state_names))
             output = below + parts if self.config.residual and depth > 0 else parts
         contexts, weights = [], []
-        for part, attended in zip(self.attentions, source.attended, strict=True):
+        for part, attended in zip(self._attentions(), source.attended, strict=True):
             context, weight, _, _ = part(output, attended, {}, run.noise)
             contexts.append(context)
             weights.append(weight)
         return self._features(output, contexts, embedded, run), weights
+
+
+def _drop(x: Float[Tensor, "batch *steps dim"], mask: Float[Tensor, "batch dim"] | None) -> Tensor:
+    """Multiply by a mask that holds for all steps of a sequence."""
+    if mask is None:
+        return x
+    return x * (mask if x.ndim == 2 else mask[:, None])

@@ -1,7 +1,7 @@
 """Encoders: from embedded steps to a `Memory`. One file each, one line here."""
 
+from regard.attend.memory import Memory, select_memory
 from regard.encode.birnn import BiRNN
-from regard.encode.memory import Memory, select_memory
 
 ENCODERS = {"birnn": BiRNN}
 """What `model.encoder` in a recipe may name."""

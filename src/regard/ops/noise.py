@@ -50,7 +50,7 @@ class Noise:
         assert 0 < keep <= 256, f"drop must lie in [0, 1), not {drop}"
         count = int(np.prod(shape))
         bits = torch.from_numpy(self._bits(name, count)).view(*shape)
-        mask: Bool[Tensor, "..."] = bits < keep if keep < 256 else torch.ones_like(bits, dtype=torch.bool)
+        mask: Bool[Tensor, ...] = bits < keep if keep < 256 else torch.ones_like(bits, dtype=torch.bool)
         dtype = torch.float32 if like is None else like.dtype
         mask = mask.to(dtype).mul_(256 / keep)
         return mask if like is None else mask.to(like.device)

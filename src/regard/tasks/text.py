@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from regard.data.batches import Batch, BatchPlan, collate
 from regard.data.prepare import Pairs, Prepared, prepare
@@ -87,7 +86,7 @@ def greedy(search: SearchConfig) -> SearchConfig:
 
 
 @torch.no_grad()
-def teacher_forced_scores(model: nn.Module, pairs: Pairs, batch_tokens: int) -> dict[str, float]:
+def teacher_forced_scores(model: Seq2Seq, pairs: Pairs, batch_tokens: int) -> dict[str, float]:
     """Perplexity per target token (end marks counted), and the share of tokens that rank first, over all pairs."""
     plan = BatchPlan(pairs.source_lengths, pairs.target_lengths, tokens=batch_tokens, seed=0)
     device = next(model.parameters()).device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from regard.data.prepare import Pairs
-from regard.score import METRICS
+from regard.score.edits import Per, Wer
 from regard.score.metric import Metric
 from regard.tasks.text import TextTask
 
@@ -21,7 +21,8 @@ class Transduce(TextTask):
     default_metric: ClassVar[str] = "wer"
 
     def scorers(self) -> list[Metric]:
-        return [METRICS[name](lowercase=self.recipe.score.lowercase) for name in ("wer", "per")]
+        lowercase = self.recipe.score.lowercase
+        return [Wer(lowercase=lowercase), Per(lowercase=lowercase)]
 
     def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
         """One example per distinct source, in order of appearance."""

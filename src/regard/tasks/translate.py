@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from regard.score import METRICS
 from regard.score.metric import Metric
+from regard.score.translation import Bleu, Chrf, Ter
 from regard.tasks.text import TextTask
 
 
@@ -18,7 +18,7 @@ class Translate(TextTask):
     def scorers(self) -> list[Metric]:
         options = self.recipe.score
         return [
-            METRICS["bleu"](tokenize=options.tokenize, lowercase=options.lowercase),
-            METRICS["chrf"](lowercase=options.lowercase),
-            METRICS["ter"](lowercase=options.lowercase),
+            Bleu(tokenize=options.tokenize, lowercase=options.lowercase),
+            Chrf(lowercase=options.lowercase),
+            Ter(lowercase=options.lowercase),
         ]

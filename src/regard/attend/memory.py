@@ -1,6 +1,7 @@
 """What an encoder returns and attention reads."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -38,7 +39,7 @@ def valid_steps(lengths: Int[Tensor, "batch"], src_len: int) -> Bool[Tensor, "ba
 
 def select_memory(memory: Memory, rows: Int[Tensor, "rows"]) -> Memory:
     """The sentences `rows` of a memory, in that order, repeats allowed."""
-    picked = {}
+    picked: dict[str, Any] = {}
     for field in fields(memory):
         value = getattr(memory, field.name)
         picked[field.name] = value[rows.to(value.device)] if isinstance(value, Tensor) else value

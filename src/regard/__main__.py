@@ -1,0 +1,5 @@
+"""`python -m regard` is the command line, for environments whose scripts are not on the path."""
+
+from regard.cli import main
+
+main()

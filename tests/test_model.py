@@ -1,0 +1,135 @@
+"""The whole model: its loss is its search's log-probability, it learns, and its sizes are checked early."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from regard.data.batches import collate
+from regard.data.tokenizer import EOS
+from regard.decode.config import SearchConfig
+from regard.decode.engine import decode_sentences, equal_length_batches
+from regard.model import Seq2Seq, parameter_count, seeded
+from regard.model_config import ModelConfig
+from regard.ops.noise import Noise
+
+VOCAB = 20
+
+
+class Lines:
+    """Pairs of id lists, as `collate` reads them."""
+
+    def __init__(self, pairs):
+        self.pairs = [(np.array(source, np.int32), np.array(target, np.int32)) for source, target in pairs]
+
+    def ids(self, i):
+        return self.pairs[i]
+
+
+def tiny(dtype=torch.float64, **config):
+    settings = {
+        "embed": 16,
+        "encoder": {"type": "birnn", "hidden": 16},
+        "attention": {"dim": 16},
+        "decoder": {"type": "recurrent", "hidden": 16},
+        **config,
+    }
+    model = seeded(1, Seq2Seq, ModelConfig.model_validate(settings), source_vocab=VOCAB, target_vocab=VOCAB)
+    return model.to(dtype)
+
+
+def reversals(count, longest, seed=0):
+    draw = np.random.default_rng(seed)
+    words = [draw.integers(4, VOCAB, draw.integers(1, longest + 1)).tolist() for _ in range(count)]
+    return [(word, word[::-1]) for word in words]
+
+
+def encode(model):
+    return lambda ids, lengths: [model.encode(ids, lengths)]
+
+
+def test_a_ragged_batch_costs_what_its_sentences_cost_alone():
+    model, lines = tiny(), Lines(reversals(6, 7))
+    together = model.loss(collate(lines, np.arange(6)), smoothing=0.1)
+    alone = [model.loss(collate(lines, np.array([i])), smoothing=0.1) for i in range(6)]
+    torch.testing.assert_close(together.loss, torch.stack([part.loss for part in alone]).sum())
+    torch.testing.assert_close(together.nll, torch.stack([part.nll for part in alone]).sum())
+    assert together.tokens == sum(part.tokens for part in alone)
+    assert together.correct == sum(part.correct for part in alone)
+
+
+def test_gradients_of_a_ragged_batch_are_the_sum_of_its_sentences():
+    model, lines = tiny(), Lines(reversals(3, 5))
+    model.loss(collate(lines, np.arange(3))).loss.backward()
+    together = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    for i in range(3):
+        model.loss(collate(lines, np.array([i]))).loss.backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, together[name])
+
+
+def test_search_reports_the_log_probability_that_the_loss_gives():
+    model, sources = tiny(), [word for word, _ in reversals(9, 6)]
+    with torch.no_grad():
+        model.decoder.readout.bias[EOS] = 1.0  # so that an untrained model ends now and then
+    outputs = decode_sentences(encode(model), model.decoder, sources, SearchConfig(beam=3, max_length=8))
+    for source, (best, *_) in zip(sources, outputs, strict=True):
+        if best.finished:
+            forced = model.loss(collate(Lines([(source, best.tokens)]), np.array([0])))
+            assert best.log_prob == pytest.approx(-forced.nll.item(), abs=1e-9)
+    assert any(best.finished for best, *_ in outputs), "no output ended: nothing was tested"
+
+
+@pytest.mark.parametrize("attention", [{"dim": 16}, {"score": "general", "heads": 2, "dim": 16}, "none"])
+def test_it_overfits_one_batch(attention):
+    model, lines = tiny(torch.float32, attention=attention, dropout=0.0, output_dropout=0.0), reversals(8, 4)
+    batch, optimizer = collate(Lines(lines), np.arange(8)), torch.optim.Adam(model.parameters(), 0.02)
+    for step in range(150):
+        loss = model.loss(batch, noise=Noise(1, step))
+        optimizer.zero_grad()
+        (loss.loss / loss.tokens).backward()
+        optimizer.step()
+    found = decode_sentences(encode(model), model.decoder, [s for s, _ in lines], SearchConfig(method="greedy"))
+    assert [best.tokens for best, *_ in found] == [target for _, target in lines]
+
+
+def test_first_weights_are_a_function_of_the_seed_alone():
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    one = tiny()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(8)
+    for first, second in zip(one.parameters(), tiny().parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_tying_shares_tables():
+    sizes = [parameter_count(tiny(tie=tie)) for tie in ("none", "output", "all")]
+    assert sizes[0] - sizes[1] == sizes[1] - sizes[2] == VOCAB * 16
+
+
+def test_batches_of_one_length_hold_every_sentence_once():
+    lengths = [3, 5, 3, 3, 0, 5]
+    batches = list(equal_length_batches(lengths, 2))
+    assert sorted(i for batch in batches for i in batch) == list(range(6))
+    assert all(len({lengths[i] for i in batch}) == 1 and len(batch) <= 2 for batch in batches)
+
+
+def test_an_empty_source_has_one_step():
+    model = tiny()
+    ((best,),) = decode_sentences(encode(model), model.decoder, [[]], SearchConfig(max_length=3), keep_weights=True)
+    assert best.weights.shape[1] == 1 and EOS not in best.tokens
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attention": {"dim": 10, "heads": 3}}, "cannot be split over 3 heads"),
+        ({"attention": {"score": "dot"}}, "needs a memory and a decoder of one size, found 512"),
+        ({"encoder": {"type": "birnn", "hiden": 3}}, "hiden"),
+    ],
+)
+def test_sizes_that_cannot_fit_are_refused_early(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        ModelConfig.model_validate(settings)
