@@ -79,6 +79,13 @@ def make(tmp_path: Path) -> Callable[..., Recipe]:
 Make = Callable[..., Recipe]
 
 
+@pytest.fixture(autouse=True)
+def _no_picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes a second: one test does it."""
+    if request.function is not test_a_run_is_complete:
+        monkeypatch.setattr("regard.train.run._draw", lambda *_: None)
+
+
 def quiet() -> Console:
     return Console(file=StringIO(), width=300)
 
@@ -190,9 +197,11 @@ def test_fine_tuning(tmp_path: Path, make: Make) -> None:
 
 BREEDER = """
 import os, sys
-import regard.train.run, regard.train.curves
+import regard.train.run
+import torch._dynamo  # torch's optimisers import it when they are made, for two seconds
 from rich.console import Console
 from regard.recipe import load_recipe
+regard.train.run._draw = lambda *_: None
 for line in sys.stdin:  # each line starts a process that trains, and costs no imports
     child = os.fork()
     if child == 0:
