@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -266,49 +264,3 @@ def test_the_report_can_be_read(tmp_path: Path) -> None:
     console.file.close()
     text = console.export_text()
     assert "examples" in text and "300" in text and "source length" in text and "█" in text
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_lines(tmp_path: Path) -> None:
-    """Anonymous memory of preparing, 300,000 against 900,000 lines (below that, buffers of fixed size still fill up):
-    at most 16 bytes a line, of which the report's hashes of the first million lines are most."""
-    if not Path("/proc/self/status").exists():
-        pytest.skip("RssAnon is read from /proc, which this system has not")
-    script = tmp_path / "memory.py"
-    script.write_text(MEMORY)
-    peaks = [
-        int(subprocess.run([sys.executable, script, tmp_path, str(n)], capture_output=True, check=True).stdout)
-        for n in (300_000, 900_000)
-    ]
-    assert peaks[1] - peaks[0] <= 2 * 16 * 600_000, peaks  # allocators keep some: measured 5 bytes a line
-
-
-MEMORY = """
-import sys, threading, time
-from pathlib import Path
-from regard.data.batches import BatchPlan, collate
-from regard.data.config import DataConfig, SplitConfig, TextConfig
-from regard.data.prepare import prepare
-
-root, count, peak = Path(sys.argv[1]), int(sys.argv[2]), 0
-with open(root / f"{count}.tsv", "w") as file:
-    for i in range(count):
-        file.write(f"w{i % 997} v{i % 89} u{i % 13}\\tx{i % 991} y{i % 83}\\n")
-
-def watch():
-    global peak
-    while True:
-        line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon"))
-        peak = max(peak, 1024 * int(line.split()[1]))
-        time.sleep(0.01)
-
-threading.Thread(target=watch, daemon=True).start()
-split, text = SplitConfig(table=f"{count}.tsv"), TextConfig(vocab=1000)
-data = DataConfig(root=str(root), cache=str(root), train=split, valid=split, source=text, target=text)
-train = prepare(data).train
-plan = BatchPlan(train.source_lengths, train.target_lengths, tokens=2000, seed=1)
-plan.count()
-collate(train, next(plan.epoch(0)))
-time.sleep(0.05)
-print(peak)
-"""
