@@ -94,6 +94,21 @@ def test_it_overfits_one_batch(attention):
     assert [best.tokens for best, *_ in found] == [target for _, target in lines]
 
 
+def test_dropout_takes_its_share_from_every_place_once():
+    """A place that is dropped twice over trains, only worse: count what each layer loses."""
+    model, lines = tiny(torch.float32, embed=256, dropout=0.3, output_dropout=0.0), Lines(reversals(64, 5))
+    batch, seen = collate(lines, np.arange(64)), {}
+    first = model.encoder.layers[0][0]
+    read, attended = first.sequence, model.decoder.prepare
+    first.sequence = lambda x, lengths: seen.update(source=x) or read(x, lengths)
+    model.decoder.prepare = lambda memories: seen.update(memory=memories[0].values) or attended(memories)
+    model.loss(batch, noise=Noise(1, 1))
+    for name, x in seen.items():
+        real = x[:, 0]  # the first step is a token in every row
+        assert (real == 0).float().mean() == pytest.approx(0.3, abs=0.03), name
+    assert set(seen) == {"source", "memory"}
+
+
 def test_first_weights_are_a_function_of_the_seed_alone():
     torch.manual_seed(7)
     before = torch.get_rng_state()

@@ -14,7 +14,6 @@ from regard.decode.embedding import Embedding
 from regard.decode.readout import SoftmaxReadout
 from regard.encode import ENCODERS, Memory
 from regard.model_config import ModelConfig
-from regard.ops.dropout import sequence_dropout
 from regard.ops.noise import Noise
 
 
@@ -65,8 +64,7 @@ class Seq2Seq(nn.Module):
 
     def encode(self, ids: Tensor, lengths: Tensor, noise: Noise | None = None) -> Memory:
         """`ids` (batch, src_len), `lengths` (batch,) on the CPU → Memory."""
-        embedded = sequence_dropout(self.source_embedding(ids), self.config.dropout, noise, "source.in")
-        return self.encoder(embedded, lengths, noise)
+        return self.encoder(self.source_embedding(ids), lengths, noise)
 
     def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None) -> LossSums:
         """The teacher-forced loss of a batch; `noise` None switches every dropout off."""
