@@ -11,7 +11,7 @@ from regard.ops.squash import tanh_sum
 
 
 class AdditiveScore(nn.Module):
-    """Score every source step with a one-hidden-layer perceptron.
+    """A one-hidden-layer perceptron over state and memory.
 
         score(q, m) = v · tanh(W q + U m + b)
 
@@ -48,10 +48,12 @@ class AdditiveScore(nn.Module):
 
 
 class ConcatScore(nn.Module):
-    """score(q, m) = v · tanh(W [q; m])      Luong, Pham & Manning 2015, equation 8, "concat".
+    """The same perceptron with state and memory side by side, under one matrix.
 
-    One matrix over both, so its columns start out alike; otherwise AdditiveScore without a bias. The memory's
-    columns of W are applied once per sentence, by `keys`.
+        score(q, m) = v · tanh(W [q; m])
+
+    Luong, Pham & Manning 2015, section 3.1, "concat". One matrix over both, so its columns start out alike;
+    otherwise AdditiveScore without a bias. The memory's columns of W are applied once per sentence, by `keys`.
     """
 
     class Config(config.Config):
@@ -59,7 +61,7 @@ class ConcatScore(nn.Module):
 
         type: Literal["concat"] = "concat"
 
-    fast = False
+    fast = True
     same_size = False
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:

@@ -10,7 +10,12 @@ from regard.ops.noise import Noise
 
 
 class Softmax(nn.Module):
-    """weights = exp(score) / Σ exp(score), over the valid steps; Bahdanau, Cho & Bengio 2015, equation 6."""
+    """Exponentials of the scores, divided by their sum over the valid steps.
+
+        weights = exp(score) / Σ exp(score)
+
+    Bahdanau, Cho & Bengio 2015, section 3.1 (α).
+    """
 
     class Config(config.Config):
         """Exponentials that sum to one."""
@@ -18,7 +23,6 @@ class Softmax(nn.Module):
         type: Literal["softmax"] = "softmax"
 
     sums_to_one = True
-    fast = True
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -40,7 +40,6 @@ class WholeSource(nn.Module):
 
     stateless = True
     """no state: the queries of a whole sentence can be answered at once"""
-    fast = True
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -60,7 +59,7 @@ class WholeSource(nn.Module):
 
 
 class FixedWindow(nn.Module):
-    """The 2 · width + 1 source steps around a centre that moves on by `rate` steps with every output token.
+    """A window of 2 · width + 1 source steps that moves on by `rate` steps with every output token.
 
     Step t looks at round(t · rate) − width … round(t · rate) + width; past the source's end it stays at the end.
     This is local-m attention (Luong, Pham & Manning 2015, section 3.2, p_t = t) when rate = 1. Nothing outside

@@ -9,9 +9,11 @@ from regard import config
 
 
 class DotScore(nn.Module):
-    """score(q, k) = q · k      Luong, Pham & Manning 2015, equation 8, "dot".
+    """Dot product of the decoder's state and the memory; no parameters.
 
-    No parameters, so the decoder's state and the memory must have one size.
+        score(q, m) = q · m
+
+    Luong, Pham & Manning 2015, section 3.1, "dot". Without parameters, the two must have one size.
     """
 
     class Config(config.Config):
@@ -19,7 +21,6 @@ class DotScore(nn.Module):
 
         type: Literal["dot"] = "dot"
 
-    fast = True
     same_size = True
     """query and memory must have the same number of features"""
 
@@ -36,9 +37,11 @@ class DotScore(nn.Module):
 
 
 class GeneralScore(nn.Module):
-    """score(q, m) = q · W m      Luong, Pham & Manning 2015, equation 8, "general".
+    """Dot product with a learned matrix between.
 
-    W m is computed once per sentence, by `keys`.
+        score(q, m) = q · W m
+
+    Luong, Pham & Manning 2015, section 3.1, "general". W m is computed once per sentence, by `keys`.
     """
 
     class Config(config.Config):
@@ -46,7 +49,6 @@ class GeneralScore(nn.Module):
 
         type: Literal["general"] = "general"
 
-    fast = True
     same_size = False
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
@@ -63,14 +65,18 @@ class GeneralScore(nn.Module):
 
 
 class ScaledDotScore(nn.Module):
-    """score(q, m) = (W q) · (U m) / √dim      Vaswani et al. 2017, equation 1, with section 3.2.2's projections."""
+    """Dot product of two projections, divided by the root of their size.
+
+        score(q, m) = (W q) · (U m) / √dim
+
+    Vaswani et al. 2017, equation 1, with the projections of section 3.2.2.
+    """
 
     class Config(config.Config):
         """Dot product of two projections, divided by the root of their size."""
 
         type: Literal["scaled_dot"] = "scaled_dot"
 
-    fast = False
     same_size = False
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:

@@ -10,7 +10,7 @@ from regard.cells.cell import CellState, Product, TorchCell
 
 
 class GRU(TorchCell):
-    """GRU with the reset gate applied after the recurrent product, as cuDNN and torch have it.
+    """Gated recurrent unit, with the reset gate applied after the recurrent product, as cuDNN and torch have it.
 
         r, z = σ(W x + b + U h + d),   n = tanh(W_n x + b_n + r (U_n h + d_n)),   h' = (1 − z) n + z h
 
@@ -23,7 +23,6 @@ class GRU(TorchCell):
 
         type: Literal["gru"] = "gru"
 
-    fast = True
 
     def __init__(self, config: Config, input_size: int, hidden: int) -> None:
         super().__init__(config, input_size, hidden)

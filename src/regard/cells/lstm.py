@@ -11,7 +11,7 @@ from regard.ops.gates import lstm_gates
 
 
 class LSTM(TorchCell):
-    """LSTM with a forget gate, no peepholes.
+    """Long short-term memory with a forget gate, no peepholes.
 
         i, f, g, o = W x + b + U h + d
         c' = σ(f) c + σ(i) tanh(g),   h' = σ(o) tanh(c')

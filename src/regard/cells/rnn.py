@@ -10,14 +10,18 @@ from regard.cells.cell import CellState, Product, TorchCell
 
 
 class RNN(TorchCell):
-    """h' = tanh(W x + b + U h + d): Elman 1990, parameters in torch's layout (`nn.RNN`)."""
+    """The plain recurrent network of Elman 1990.
+
+        h' = tanh(W x + b + U h + d)
+
+    Parameters in torch's layout (`nn.RNN`).
+    """
 
     class Config(TorchCell.Config):
         """The plain (Elman) cell."""
 
         type: Literal["rnn"] = "rnn"
 
-    fast = True
 
     def __init__(self, config: Config, input_size: int, hidden: int) -> None:
         super().__init__(config, input_size, hidden)
