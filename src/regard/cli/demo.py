@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,14 +66,8 @@ def _show_words(console: Console, predictor: Predictor, result: Evaluation, word
     for i, [best] in zip(picked, predictor.predict([words[i] for i in picked]), strict=True):
         right = best.text in result.references[i]
         truth = " | ".join(result.references[i])
-        rows.add_row(words[i], best.text, truth, f"{_probability(best.log_prob):.0%}", "✓" if right else "✗")
+        rows.add_row(words[i], best.text, truth, f"{math.exp(best.log_prob):.0%}", "✓" if right else "✗")
     console.print(rows)
-
-
-def _probability(log_prob: float) -> float:
-    import math
-
-    return math.exp(log_prob)
 
 
 def _draw_one(predictor: Predictor, result: Evaluation, words: list[str], path: Path) -> Path:
@@ -86,5 +81,6 @@ def _draw_one(predictor: Predictor, result: Evaluation, words: list[str], path: 
         if len(word) == PICTURED and word.isalpha() and output in references
     )
     [[best]] = predictor.predict([next(right, words[0])], attention=True)
+    assert best.attention is not None and best.source_tokens is not None, "both were asked for"
     target = [*best.tokens, END_MARK] if best.finished else best.tokens
     return attention_picture(best.attention, best.source_tokens, target, path)
