@@ -147,6 +147,19 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, make: Make) -> No
     assert not (tmp_path / "run.json").exists()
 
 
+def test_nothing_is_left_of_a_run_that_could_not_begin(tmp_path: Path, make: Make) -> None:
+    recipe = make()
+    (tmp_path / "train.tsv").rename(tmp_path / "away.tsv")
+    with pytest.raises(RegardError, match="no such file"):
+        train(recipe, tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".keep").touch()
+    with pytest.raises(RegardError, match="no such file"):
+        train(recipe, tmp_path / "mine", console=quiet())
+    assert os.listdir(tmp_path / "mine") == [".keep"]
+
+
 def test_more_minutes_go_on_where_the_limit_was(tmp_path: Path, make: Make) -> None:
     limited = train(make(train={"minutes": 1e-6}), tmp_path / "run", console=quiet())
     assert limited.status == "finished" and limited.info["ended"] == "minutes" and limited.info["update"] == 1

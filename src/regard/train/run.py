@@ -71,6 +71,7 @@ def train(
             if _finished(run, recipe):
                 Display(console).line(f"{run.path} is finished: {run.best}. To train anew, choose another run folder.")
                 return run
+            stack.push(lambda error, *_: run.abandon() if error else None)
         display = Display(console if main else Console(quiet=True))
         stack.enter_context(_machine(recipe.train))
         device = resolve_device(recipe.train.device)

@@ -113,6 +113,17 @@ class Run:
         write_bytes(path, content)
         self.write_info(weights_sha256=[new], **info)
 
+    def abandon(self) -> None:
+        """Remove what was written for a run that did not come to its first update, so that the next try is free."""
+        if (self.path / "metrics.jsonl").exists():
+            return
+        ours = ["recipe.yaml", "run.json", "data-report.json", "lock", *(f"tokenizer-{side}.json" for side in SIDES)]
+        for name in ours:
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink()
+        with contextlib.suppress(OSError):  # not empty: it holds something of the user's
+            self.path.rmdir()
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run; a second writer is refused."""
