@@ -30,6 +30,7 @@ OVERRIDES = (
     "train.save_every=15",
     "train.validate_every=70",
     "train.validate_sentences=100",
+    "train.ema=0",
     "train.average_last=2",
     "train.log_every=5",
     "data.train.percent=[0, 20]",

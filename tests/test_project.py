@@ -87,7 +87,7 @@ class Bare(PathFinder):
         return None if name.partition(".")[0] in blocked else super().find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
-import datasets, jiwer, matplotlib.pyplot, pydantic, rich.live, ruamel.yaml, sacrebleu, tokenizers, torch, typer
+import datasets, matplotlib.pyplot, pydantic, rich.live, rapidfuzz, ruamel.yaml, sacrebleu, tokenizers, torch, typer
 failed = 0
 for group in [[module] for module in modules] if alone else [modules]:
     child = os.fork()  # a module alone is one that no earlier import has helped; the libraries are loaded before
@@ -153,7 +153,7 @@ def test_imports_point_backwards(folder: str) -> None:
 
 def test_nothing_imports_the_command_line() -> None:
     for path in PACKAGE.rglob("*.py"):
-        if path.parent.name != "cli":
+        if path.parent.name != "cli" and path.name != "__main__.py":
             assert not any(module.startswith("regard.cli") for module in imports(path)), path
 
 

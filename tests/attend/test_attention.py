@@ -70,7 +70,8 @@ def test_gradients(score, scope, normalizer, heads):
     def attend(query, values):
         return run(attention, Memory(values, source.src_valid, source.lengths, source.summary), query, 2)[1][:2]
 
-    assert torch.autograd.gradcheck(attend, (query, values))
+    plain = scope == "whole" and heads == 1  # every element of the Jacobian; elsewhere random directions of it
+    assert torch.autograd.gradcheck(attend, (query, values), fast_mode=not plain)
 
 
 @pytest.mark.parametrize("name", SCORES)
