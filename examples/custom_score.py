@@ -1,9 +1,8 @@
-"""An attention score of your own, entered in the dictionary, in a small model that learns to copy its source.
+"""An attention score of your own (a cosine, times a learned sharpness), in a small model that learns to copy.
 
     python examples/custom_score.py 150
 
-The number is that of training updates; the loss per token falls from about 3 nats to nearly 0. The score is the cosine
-of query and memory, times a learned sharpness.
+The number is that of updates; the loss per token falls from about 3 nats to nearly 0.
 """
 
 import sys
@@ -39,26 +38,19 @@ class CosineScore(nn.Module):
 
 SCORES["cosine"] = CosineScore  # type: ignore[assignment]
 
-
-def main(updates: str) -> None:
-    torch.manual_seed(1)
-    embedding, encoder = Embedding(20, 32), BiRNN(BiRNN.Config(hidden=32), input_size=32)
-    readout = SoftmaxReadout(64, embedding, tied=True)
-    attention = Attention.Config(dim=32).model_copy(update={"score": CosineScore.Config()})
-    sizes = {"memory_dims": [encoder.dim], "summary_size": encoder.summary_size}
-    settings = RecurrentDecoder.Config(hidden=64, input_feeding=False)
-    decoder = RecurrentDecoder(settings, embedding=embedding, readout=readout, attention=attention, **sizes)
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *decoder.parameters()], lr=1e-2)
-    for update in range(1, int(updates) + 1):
-        ids = torch.randint(4, 20, (32, 8))
-        source = decoder.prepare([encoder(embedding(ids), torch.full((32,), 8))])
-        features, _ = decoder.teacher_forced(source, torch.cat([torch.full((32, 1), 2), ids[:, :-1]], 1))
-        loss = readout.nll(features.flatten(0, 1), ids.flatten()).loss / ids.numel()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if update % 25 == 0:
-            print(update, round(loss.item(), 3))
-
-
-main(sys.argv[1])
+torch.manual_seed(1)
+embedding, encoder = Embedding(20, 32), BiRNN(BiRNN.Config(hidden=32), input_size=32)
+readout = SoftmaxReadout(64, embedding, tied=True)
+attention = Attention.Config(dim=32).model_copy(update={"score": CosineScore.Config()})
+sizes = {"memory_dims": [encoder.dim], "summary_size": encoder.summary_size, "attention": attention}
+decoder = RecurrentDecoder(RecurrentDecoder.Config(hidden=64), embedding=embedding, readout=readout, **sizes)
+optimizer = torch.optim.AdamW([*encoder.parameters(), *decoder.parameters()], lr=1e-2)
+for update in range(int(sys.argv[1])):
+    ids = torch.randint(4, 20, (32, 8))
+    source = decoder.prepare([encoder(embedding(ids), torch.full((32,), 8))])
+    features, _ = decoder.teacher_forced(source, torch.cat([torch.full((32, 1), 2), ids[:, :-1]], 1))
+    loss = readout.nll(features.flatten(0, 1), ids.flatten()).loss / ids.numel()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(f"update {update}: loss {loss.item():.3f}")

