@@ -102,11 +102,10 @@ def test_heads_equal_torch_multihead_attention():
     with torch.no_grad():
         for part in (attention.score.query, attention.score.key):
             part.weight.copy_(torch.eye(3))
-    # Our keys are the value projection of each head, so torch's key and value projections are one matrix.
     other = torch.nn.MultiheadAttention(6, 2, bias=False, batch_first=True, dtype=torch.float64)
     with torch.no_grad():
         other.in_proj_weight.copy_(
-            torch.cat([attention.query.weight, attention.value.weight, attention.value.weight])
+            torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
         )
         other.out_proj.weight.copy_(attention.merge.weight)
     source, query = memory(), torch.randn(2, 3, QUERY, dtype=torch.float64)

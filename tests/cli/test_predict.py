@@ -62,7 +62,7 @@ def test_standard_input(regard: Regard, toy_run: Path) -> None:
     assert (status, out) == (0, "C B A\n\nG H\n\n\nG H\n")
     assert err.splitlines() == [
         "regard: standard input line 4: 500,000 characters, more than 20,000; shorten it, split it, or raise "
-        "max_source_length.",
+        "max_source_length (--max-source-length).",
         "regard: standard input line 5: not UTF-8 at byte 3 (found FF); convert the text to UTF-8.",
     ]
     assert regard("predict", toy_run, "--input", "-", stdin=text).out == out
@@ -197,7 +197,7 @@ def test_attention_picture(regard: Regard, toy_run: Path, tmp_path: Path) -> Non
     [
         (["--greedy", "--sample", "a"], "--greedy and --sample: choose one of them."),
         (["--greedy", "--beam", "3", "a"], "beam=3 and method=greedy: only beam search has a beam."),
-        (["--top-k", "3", "a"], "top_k: for sampling, and the search is beam; add method=sample."),
+        (["--top-k", "3", "a"], "top_k: for sampling, and the search is beam; add method=sample (--sample)."),
         (["--n-best", "9", "a"], "n_best is 9, more than beam, 5; raise beam to 9."),
         (["--set", "beam", "a"], "--set beam: expected key=value, such as length_penalty=0.6."),
         (["--set", "bean=3", "a"], "search option 'bean': there is none; did you mean beam?"),

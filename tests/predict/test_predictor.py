@@ -115,8 +115,8 @@ def test_long_texts_are_refused_and_cost_nothing(toy_run: Path) -> None:
     outputs = predictor.predict(["a" * 10, "a" * 11, "word " * 100_000, "abc"])
     assert [one.problem for [one] in outputs] == [
         None,
-        "11 tokens, more than 10; shorten it, split it, or raise max_source_length.",
-        "500,000 characters, more than 200; shorten it, split it, or raise max_source_length.",
+        "11 tokens, more than 10; shorten it, split it, or raise max_source_length (--max-source-length).",
+        "500,000 characters, more than 200; shorten it, split it, or raise max_source_length (--max-source-length).",
         None,
     ]
     assert outputs[1][0].text == outputs[2][0].text == "" and outputs[3][0].text == "C B A"
@@ -142,7 +142,7 @@ def test_wide_searches_come_in_smaller_batches(predictor: Predictor) -> None:
         ({"n_best": 6}, "n_best is 6, more than beam, 5; raise beam to 6"),
         ({"n_best": 2, "method": "greedy"}, "n_best is 2, but greedy search finds one output"),
         ({"beam": 2, "method": "greedy"}, "beam=2 and method=greedy: only beam search has a beam"),
-        ({"top_k": 2}, "top_k: for sampling, and the search is beam; add method=sample"),
+        ({"top_k": 2}, "top_k: for sampling, and the search is beam; add method=sample (--sample)"),
         ({"batch": 0}, "batch: 0 sentences; at least one is needed"),
         ({"prefix": ["A", "B"]}, "prefix: 2 of them for 1 texts"),
     ],

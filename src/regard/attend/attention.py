@@ -36,9 +36,9 @@ class Attention(nn.Module):
     """Attend(query, memory) → context, weights.
 
     Scope: which steps are seen. Score: how well each matches. Normalizer: the weights. The context is the sum
-    of values by weight. Several heads (Vaswani et al. 2017, section 3.2.2) project query and values to `dim` features
-    in all, attend separately, and project their contexts, side by side, to `dim`; heads live in the batch dimension,
-    so no part knows of them.
+    of values by weight. Several heads (Vaswani et al. 2017, section 3.2.2) project query, keys and values to `dim`
+    features in all, attend separately, and project their contexts, side by side, to `dim`; heads live in the batch
+    dimension, so no part knows of them, and one score, with weights of its own, serves all heads.
 
         attention = Attention(Attention.Config(score="dot"), query_dim=64, memory_dim=64)
         attended = attention.prepare(memory)                                   # once per batch
@@ -67,6 +67,7 @@ class Attention(nn.Module):
         size = config.dim // config.heads
         if config.heads > 1:
             self.query = nn.Linear(query_dim, config.dim, bias=False)
+            self.key = nn.Linear(memory_dim, config.dim, bias=False)
             self.value = nn.Linear(memory_dim, config.dim, bias=False)
             self.merge = nn.Linear(config.dim, config.dim, bias=False)
             query_dim = memory_dim = size
@@ -78,10 +79,10 @@ class Attention(nn.Module):
         self.stateless = self.scope.stateless
 
     def prepare(self, memory: Memory) -> Attended:
-        values = memory.values
-        if self.heads > 1:
-            values = self._split(self.value(values))  # (batch, heads, src_len, dim/heads)
-        return Attended(self.score.keys(values), values, memory.src_valid if memory.ragged else None)
+        compared = values = memory.values
+        if self.heads > 1:  # (batch, heads, src_len, dim/heads)
+            compared, values = self._split(self.key(compared)), self._split(self.value(values))
+        return Attended(self.score.keys(compared), values, memory.src_valid if memory.ragged else None)
 
     def start(self, rows: int, device: torch.device) -> AttentionState:
         """The state before the first query, one row per hypothesis."""

@@ -18,9 +18,10 @@ Product = Callable[[Tensor, Tensor | None], Tensor]
 class Cell(nn.Module):
     """One layer in one direction.
 
-    A new cell writes `project`, `recurrent_weight` and `advance`; `step` and a `sequence` that is right for ragged
-    lengths follow. Where a library kernel runs whole sequences, the cell overrides `sequence`, and the contract
-    test holds the two together, outputs and gradients.
+    A new cell writes `input_weight`, `input_bias`, `recurrent_weight` and `advance`: what it makes of its input before
+    the state comes in is a linear map, which decoders split and compute ahead. `project`, `step` and a `sequence`
+    that is right for ragged lengths follow. Where a library kernel runs whole sequences, the cell overrides
+    `sequence`, and the contract test holds the two together, outputs and gradients.
 
         cell = LSTM(LSTM.Config(), input_size=32, hidden=64)
         state = cell.start(like=x, rows=8)               # zeros

@@ -14,15 +14,14 @@ class GRU(TorchCell):
 
         r, z = σ(W x + b + U h + d),   n = tanh(W_n x + b_n + r (U_n h + d_n)),   h' = (1 − z) n + z h
 
-    Cho et al. 2014 (arXiv:1406.1078), equations 5–8, where r multiplies h before the product and z and 1 − z
-    change places. Parameters in torch's layout (`nn.GRU`).
+    Cho et al. 2014 (arXiv:1406.1078v3), equations 5–8, where r multiplies h before the product. Parameters in
+    torch's layout (`nn.GRU`).
     """
 
     class Config(TorchCell.Config):
         """The GRU cell."""
 
         type: Literal["gru"] = "gru"
-
 
     def __init__(self, config: Config, input_size: int, hidden: int) -> None:
         super().__init__(config, input_size, hidden)

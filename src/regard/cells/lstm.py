@@ -17,7 +17,7 @@ class LSTM(TorchCell):
         c' = σ(f) c + σ(i) tanh(g),   h' = σ(o) tanh(c')
 
     Hochreiter & Schmidhuber 1997; forget gate Gers, Schmidhuber & Cummins 2000. Parameters in torch's layout
-    (`nn.LSTM`). The forget gate's bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015, section 4).
+    (`nn.LSTM`). The forget gate's bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015).
     """
 
     class Config(TorchCell.Config):

@@ -23,7 +23,7 @@ import regard
 from regard.errors import RegardError
 
 COMMANDS = {
-    "demo": ("regard.cli.demo", "Learn to pronounce English in five minutes, and look at the result."),
+    "demo": ("regard.cli.demo", "Learn to pronounce English in five minutes."),
     "recipes": ("regard.cli.recipes", "The recipes that Regard ships, or the text of one."),
     "data": ("regard.cli.data", "Prepare a recipe's data and report on it."),
     "train": ("regard.cli.train", "Train a recipe, or resume its run."),

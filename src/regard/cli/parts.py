@@ -48,12 +48,12 @@ def command(
 def lines(parts: dict[str, Any]) -> list[str]:
     """One line a part: name, form where it has one, the first line of its docstring."""
     width = max(map(len, parts), default=0)
-    return [f"{name:<{width}}  {_form(part)}{_first_line(part)}" for name, part in parts.items()]
+    formed = any(hasattr(part, "fast") for part in parts.values())
+    return [f"{name:<{width}}  {_form(part) if formed else ''}{_first_line(part)}" for name, part in parts.items()]
 
 
 def _form(part: Any) -> str:
-    fast = getattr(part, "fast", None)
-    return {True: "fast   ", False: "plain  "}.get(fast, "") if isinstance(fast, bool) else ""
+    return "fast   " if getattr(part, "fast", False) else "plain  "
 
 
 def _first_line(part: Any) -> str:

@@ -9,7 +9,7 @@ class Embedding(nn.Module):
     """A table of vectors, kept at length about one and read out √dim times longer.
 
     Vaswani et al. 2017, section 3.4: so that one table serves as input, with features of size one, and as output
-    layer, with logits of size one.
+    layer, with logits no larger than the features it is multiplied with.
     """
 
     def __init__(self, size: int, dim: int) -> None:

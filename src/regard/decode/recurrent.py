@@ -134,7 +134,8 @@ class RecurrentDecoder(nn.Module):
 
     def prepare(self, memories: Sequence[Memory]) -> DecoderSource:
         """Keys, values and masks: once per batch of sentences."""
-        attended = tuple(part.prepare(memory) for part, memory in zip(self._attentions(), memories, strict=False))
+        parts = self._attentions()
+        attended = tuple(part.prepare(memory) for part, memory in zip(parts, memories, strict=bool(parts)))
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
         return DecoderSource(attended, summary, memories[0].src_valid)
 
@@ -239,16 +240,15 @@ class RecurrentDecoder(nn.Module):
             fed.append(state["features"])
         if fed:
             gates = run.fed(torch.cat(fed, 1) if len(fed) > 1 else fed[0], gates)
-        output = below = embedded
+        output = embedded
         for depth, cell in enumerate(self._cells()):
             if depth > 0:
-                below = _drop(output, run.masks[depth])
-                gates = cell.project(below)
+                gates = cell.project(_drop(output, run.masks[depth]))
             parts = cell.advance(
                 gates, tuple(state[f"{name}.{depth}"] for name in cell.state_names), run.recurrent[depth]
             )
             after.update({f"{name}.{depth}": part for name, part in zip(cell.state_names, parts, strict=True)})
-            output = below + parts[0] if self.config.residual and depth > 0 else parts[0]
+            output = output + parts[0] if self.config.residual and depth > 0 else parts[0]
         if not before:
             contexts, weights, attention_state = self._attend(output, state, source, run.noise)
             after.update(attention_state)
@@ -258,7 +258,7 @@ class RecurrentDecoder(nn.Module):
         return features, after, weights
 
     def _top(self, state: State) -> Tensor:
-        """The output of the last layer that the query is made of, before the cell has moved on."""
+        """What asks before the cell has moved on: the last cell's own output, without a residual layer's input."""
         return state[f"{self._cells()[-1].state_names[0]}.{len(self.cells) - 1}"]
 
     def _features(
@@ -276,9 +276,9 @@ class RecurrentDecoder(nn.Module):
         """All tokens at once, when nothing that attention finds is fed back: the fast form of the loop."""
         output = embedded
         for depth, cell in enumerate(self._cells()):
-            below = _drop(output, run.masks[depth])
-            parts, _ = cell.sequence(below, None, tuple(state[f"{name}.{depth}"] for name in cell.state_names))
-            output = below + parts if self.config.residual and depth > 0 else parts
+            start = tuple(state[f"{name}.{depth}"] for name in cell.state_names)
+            parts, _ = cell.sequence(_drop(output, run.masks[depth]), None, start)
+            output = output + parts if self.config.residual and depth > 0 else parts
         contexts, weights = [], []
         for part, attended in zip(self._attentions(), source.attended, strict=True):
             context, weight, _, _ = part(output, attended, {}, run.noise)

@@ -22,7 +22,7 @@ class BiRNN(nn.Module):
 
     Schuster & Paliwal 1997; as the encoder of attention: Bahdanau, Cho & Bengio 2015, section 3.2. Dropout
     takes the same features away at every step of a sequence (Gal & Ghahramani 2016), from the input of each layer
-    and from the output.
+    and from the memory's values; the summary is left whole.
     """
 
     class Config(config.Config):
@@ -30,7 +30,7 @@ class BiRNN(nn.Module):
 
         type: Literal["birnn"] = "birnn"
         cell: choice(CELLS) = "lstm"  # type: ignore[valid-type]
-        """LSTM, the convention in translation (better than GRU in Britz et al. 2017, section 4.3); GRU has a quarter
+        """LSTM, the convention in translation (better than GRU in Britz et al. 2017, section 4.2); GRU has a quarter
         fewer parameters."""
         hidden: int = Field(256, ge=1)
         """Size of each direction's state; at 256 one core trains on some 2,000 target tokens a second."""

@@ -53,7 +53,9 @@ def chunked_nll(
 
     Needs chunk × vocab numbers instead of four times tokens × vocab. Cannot be differentiated twice.
     """
-    loss, nll, correct = _ChunkedNll.apply(features, weight, bias, targets, smoothing)
+    inputs = (features, weight, bias)
+    wanted = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs)
+    loss, nll, correct = _ChunkedNll.apply(features, weight, bias, targets, smoothing, wanted)
     return NllSums(loss, nll, correct)
 
 
@@ -62,10 +64,15 @@ class _ChunkedNll(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        smoothing: float,
+        wanted: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tokens, vocab = features.shape[0], weight.shape[0]
-        wanted = any(ctx.needs_input_grad[:3])
         grad_features = torch.empty_like(features) if wanted else None
         grad_weight = torch.zeros_like(weight) if wanted else None
         grad_bias = torch.zeros_like(bias) if wanted and bias is not None else None
@@ -94,16 +101,15 @@ class _ChunkedNll(Function):
                     grad_bias += grad.sum(0)
         ctx.save_for_backward(grad_features, grad_weight, grad_bias)
         loss = (1.0 - smoothing) * nll + smoothing * uniform
-        ctx.mark_non_differentiable(correct)
-        ctx.set_materialize_grads(False)
         nll = nll.to(features.dtype)
-        ctx.mark_non_differentiable(nll)
+        ctx.mark_non_differentiable(nll, correct)
+        ctx.set_materialize_grads(False)
         return loss.to(features.dtype), nll, correct
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
         if grad_loss is None:
-            return None, None, None, None, None
+            return (None,) * 6
         scaled = (None if grad is None else grad * grad_loss for grad in ctx.saved_tensors)
-        return (*scaled, None, None)
+        return (*scaled, None, None, None)

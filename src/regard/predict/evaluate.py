@@ -7,7 +7,6 @@ print(result.scores["bleu"], result.signatures["bleu"])       # BLEU 39.1 [38.2,
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.predict.predictor import BATCH, Predictor
 from regard.predict.stream import CHUNK
-from regard.score import Interval, interval
+from regard.score import Interval, interval, perplexity
 from regard.score.metric import Metric
 from regard.tasks.text import teacher_forced_scores
 
@@ -63,7 +62,7 @@ class Evaluation:
 
     @property
     def sentences_per_second(self) -> float:
-        return self.sentences / self.seconds if self.seconds else math.inf
+        return self.sentences / self.seconds if self.seconds else float("inf")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: everything but texts and statistics."""
@@ -159,7 +158,7 @@ def _forced(predictor: Predictor, pairs: Pairs) -> dict[str, float]:
         [pairs.source_text(i) for i in range(len(pairs))], [pairs.target_texts(i)[0] for i in range(len(pairs))]
     )
     tokens = sum(len(one.token_log_probs) for one in told)
-    return {"perplexity": math.exp(min(-sum(one.log_prob for one in told) / max(tokens, 1), 700.0))}
+    return {"perplexity": perplexity(-sum(one.log_prob for one in told), tokens)}
 
 
 def _prepared(predictor: Predictor, name: str, split: SplitConfig, data: DataConfig) -> Examples:

@@ -34,7 +34,8 @@ def choose(search: SearchConfig, options: Mapping[str, Any]) -> SearchConfig:
     method = given.get("method", search.method)
     unused = [key for key in SAMPLING if key in given]
     if unused and method != "sample":
-        raise RegardError(f"{', '.join(unused)}: for sampling, and the search is {method}; add method=sample.")
+        keys = ", ".join(unused)
+        raise RegardError(f"{keys}: for sampling, and the search is {method}; add method=sample (--sample).")
     values = {**search.model_dump(), **given}
     if method == "greedy" and "n_best" not in given:
         values["n_best"] = 1  # the recipe's number was for its own method

@@ -183,7 +183,7 @@ class Predictor:
         """Ids of each text, or why it is refused; characters first, as tokenising a book takes its time."""
         if isinstance(texts, str):
             raise RegardError("predict: expected a list of texts, found one text; put it in a list.")
-        shorter = "shorten it, split it, or raise max_source_length."
+        shorter = "shorten it, split it, or raise max_source_length (--max-source-length)."
         short = [text if len(text) <= self.max_characters else "" for text in texts]
         read = []
         for text, ids in zip(texts, self.tokenizers[side].encode(short), strict=True):

@@ -8,7 +8,7 @@ from regard.errors import RegardError
 
 
 def perplexity(nll: float, tokens: int) -> float:
-    """exp(nll / tokens); infinite where that is beyond a float.
+    """exp(nll / tokens), at most e⁷⁰⁰: a model gone astray still has a number that JSON can hold.
 
     nll      sum of −log p (natural logarithm) over the target tokens, end of sentence included, without smoothing
     tokens   how many they are
@@ -17,5 +17,4 @@ def perplexity(nll: float, tokens: int) -> float:
     """
     if tokens < 1:
         raise RegardError(f"perplexity: {tokens} target tokens; expected at least one.")
-    mean = nll / tokens
-    return math.inf if mean > 709 else math.exp(mean)  # e**709 is the last power below the largest float
+    return math.exp(min(nll / tokens, 700.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -18,6 +17,7 @@ from regard.model import LossSums, Seq2Seq, seeded
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
 from regard.score.metric import Metric
+from regard.score.perplexity import perplexity
 
 
 class TextTask:
@@ -96,4 +96,4 @@ def teacher_forced_scores(model: Seq2Seq, pairs: Pairs, batch_tokens: int) -> di
         part = model.loss(batch)
         sums += [float(part.nll), part.tokens, int(part.correct)]
     nll, tokens, correct = sums.tolist()
-    return {"perplexity": math.exp(min(nll / tokens, 700.0)), "accuracy": 100.0 * correct / tokens}
+    return {"perplexity": perplexity(nll, int(tokens)), "accuracy": 100.0 * correct / tokens}

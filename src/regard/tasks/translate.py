@@ -20,5 +20,5 @@ class Translate(TextTask):
         return [
             Bleu(tokenize=options.tokenize, lowercase=options.lowercase),
             Chrf(lowercase=options.lowercase),
-            Ter(lowercase=options.lowercase),
+            Ter(),  # compares lower-cased texts by its own convention
         ]

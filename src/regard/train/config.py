@@ -88,8 +88,8 @@ class TrainConfig(Config):
     """Threads of each process; null: OMP_NUM_THREADS, else the physical cores shared by the processes."""
     processes: int = Field(1, ge=1)
     """Processes that share each update's batches on this machine; 1 needs no communication."""
-    precision: Literal["float32", "float64", "bfloat16"] = "float32"
-    """Arithmetic; bfloat16 is torch's autocast with float32 weights (for devices that have it)."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Arithmetic and weights; float64 to tell a rounding from a mistake, at half the speed."""
     device: str = "auto"
     """`auto` (a GPU if torch sees one), `cpu`, `cuda` or `cuda:1`."""
     deterministic: bool = False

@@ -144,8 +144,7 @@ class Trainer:
         for place in range(self.ranks.rank, len(group), self.ranks.size):
             batch = collate(self.pairs, group[place]).to(self.device)
             noise = Noise(self.seed, self.state.update, place)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-                found = self.task.loss(self.model, batch, noise)
+            found = self.task.loss(self.model, batch, noise)
             (found.loss / sums.tokens).backward()
             figures[place] = found.loss.detach()
             figures[-2] += found.nll

@@ -25,6 +25,7 @@ class Reporter:
         self.began = began
         self.log: MetricsLog | None = None  # rank 0 has one
         self._since, self._tokens = time.monotonic(), 0
+        self._first: tuple[float, float] | None = None  # time and share done, when first shown
 
     @property
     def seconds(self) -> float:
@@ -81,9 +82,11 @@ class Reporter:
 
     def _show(self, state: State, report: Mapping[str, Any], speed: float) -> None:
         done = share_done(self.config, state.update, state.epoch + state.batch / self.batches)
-        left = self.seconds / done - self.seconds
+        began, done_then = self._first = self._first or (self.seconds, done)
+        left = (self.seconds - began) / (done - done_then) * (1 - done) if done > done_then else None
         if self.config.minutes is not None:
-            left = min(left, max(0.0, 60 * self.config.minutes - self.seconds))
+            limit = max(0.0, 60 * self.config.minutes - self.seconds)
+            left = limit if left is None else min(left, limit)
         self.display.update(
             done=done,
             epoch=state.epoch,

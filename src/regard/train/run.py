@@ -20,7 +20,7 @@ from regard.errors import RegardError
 from regard.recipe import Recipe, difference, find_recipe, load_recipe
 from regard.tasks import TASKS
 from regard.train.config import TrainConfig
-from regard.train.display import Display
+from regard.train.display import Display, scores
 from regard.train.files import json_bytes, write_bytes
 from regard.train.log import MetricsLog
 from regard.train.loop import Trainer
@@ -69,7 +69,8 @@ def train(
         if main:
             stack.enter_context(run.locked())
             if _finished(run, recipe):
-                Display(console).line(f"{run.path} is finished: {run.best}. To train anew, choose another run folder.")
+                found = scores(run.best)
+                Display(console).line(f"{run.path} is finished: {found}. To train anew, choose another run folder.")
                 return run
             stack.push(lambda error, *_: run.abandon() if error else None)
         display = Display(console if main else Console(quiet=True))

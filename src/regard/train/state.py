@@ -41,11 +41,11 @@ class Sums:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def report(self) -> dict[str, Any]:
-        """Per-token means in nats, the share of right tokens, and padding as (computed − real) / computed."""
+        """Per-token means in nats, the percentage of right tokens, and padding as (computed − real) / computed."""
         return {
             "loss": self.loss / self.tokens,
             "nll": self.nll / self.tokens,
-            "accuracy": self.correct / self.tokens,
+            "accuracy": 100.0 * self.correct / self.tokens,
             "tokens": self.tokens,
             "padding": {
                 "source": 1.0 - self.source_tokens / self.source_computed,
