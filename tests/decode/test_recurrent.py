@@ -130,6 +130,22 @@ def test_dropout_needs_noise_and_is_a_function_of_it():
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped)) and dropped.any()
 
 
+@pytest.mark.parametrize("feeding", [True, False])
+def test_dropout_leaves_a_residual_layers_input_whole(feeding):
+    """Upper layers that add nothing: three layers are then one, whatever is dropped on the way into them."""
+    one = build(ATTENTIONS["general"], input_feeding=feeding)
+    three = build(ATTENTIONS["general"], input_feeding=feeding, layers=3, residual=True)
+    with torch.no_grad():
+        for decoder in (one, three):
+            for parameter in decoder.bridge.parameters():
+                parameter.zero_()
+        for parameter in three.cells[1:].parameters():
+            parameter.zero_()
+    three.load_state_dict({name: part for name, part in one.state_dict().items() if "bridge" not in name}, strict=False)
+    found = [part.teacher_forced(part.prepare([memory()]), TARGETS, Noise(1, 1))[0] for part in (one, three)]
+    torch.testing.assert_close(*found)
+
+
 def test_tied_output_is_the_embedding_and_untied_is_not():
     tied, untied = build(tied=True), build(tied=False)
     assert tied.readout.table is tied.embedding and untied.readout.table is not untied.embedding
