@@ -127,6 +127,25 @@ def test_csv_numbers_rows_by_their_first_line(tmp_path: Path) -> None:
     assert problems.first == ["d.csv line 4: 1 column, expected 2. Is the separator ','? Else set data.separator."]
 
 
+def test_a_stray_quotation_mark_swallows_nothing_unseen(tmp_path: Path) -> None:
+    """All the lines that a broken record covers are bad lines: never closed, closed by another one, of wrong width."""
+    good = "x,y\n" * 20
+    for content, bad in {
+        'a,b\nc,"d\n' + good: 21,
+        'a,b\nc,"d\n' + good + 'e,"f\n' + good: 22,
+        'a,b\n"c\n' + good + 'd"\ne,f\n': 22,
+    }.items():
+        (tmp_path / "d.csv").write_text(content)
+        problems = Problems()
+        found = read(config(tmp_path, "d.csv", max_bad_fraction=1), problems=problems)
+        assert (problems.bad, problems.lines) == (bad, bad + len(found)), content
+        assert problems.lines == content.count("\n")
+        assert problems.first[0].startswith("d.csv line 2: ")
+        assert problems.first[1].startswith("d.csv line 3: in the record from line 2: ")
+        with pytest.raises(RegardError, match=r"d\.csv line 2: .*raise data\.max_bad_fraction"):
+            read(config(tmp_path, "d.csv"))
+
+
 def test_bad_lines_are_skipped_counted_and_named(tmp_path: Path) -> None:
     (tmp_path / "d.tsv").write_bytes(
         b"a\tb\nonly\n\tx\nc\td\te\nf\t\xff\ny\t \n" + b"k" * (MAX_LINE_BYTES + 5) + b"\ng\th\n"

@@ -25,13 +25,17 @@ Reader = Callable[[Path, Sequence[Column], str | None], Iterator[Row]]
 def read_tsv(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
     """One row a line, no quoting; named columns mean that the first line is a header."""
     separator = separator or "\t"
-    split = ((n, line if isinstance(line, Bad) else line.split(separator)) for n, line in lines(path))
+    split = ((range(n, n + 1), line if isinstance(line, Bad) else line.split(separator)) for n, line in lines(path))
     name = {"\t": "a tab"}.get(separator, repr(separator))
     return _pick(path, split, columns, f"Is the separator {name}? Else set data.separator.")
 
 
 def read_csv(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
-    """Comma-separated with double quotes, in which line breaks may stand; the number is a row's first line."""
+    """Comma-separated with double quotes, in which line breaks may stand; the number is a row's first line.
+
+    A record that cannot be used counts as many bad lines as it covers: a quotation mark that stands alone takes all
+    that follows it, up to the next one. Where the record happens to have the right width, nobody can tell.
+    """
     separator = separator or ","
     if len(separator) != 1:
         raise RegardError(
@@ -125,6 +129,11 @@ def format_of(path: Path) -> str:
     return SUFFIXES[suffix]
 
 
+def table_format(path: Path, chosen: str) -> str:
+    """The format of a table: `data.format`, or, where that is `auto`, by its suffix."""
+    return format_of(path) if chosen == "auto" else chosen
+
+
 def fields(record: Any, columns: Sequence[Column]) -> tuple[str, ...] | Bad:
     """The wanted texts of one record; a list of texts in a target column is several references."""
     found: list[str] = []
@@ -175,31 +184,33 @@ def _need_names(path: Path, columns: Sequence[Column]) -> None:
         )
 
 
-def _csv_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str] | Bad]]:
+def _csv_rows(path: Path, separator: str) -> Iterator[tuple[range, list[str] | Bad]]:
+    """The lines that each record covers, and its cells."""
+
     def text() -> Iterator[str]:
         for _, raw in raw_lines(path):
             # Bytes that are no UTF-8 travel as surrogates, so that the reader's line numbers stay right
             yield "\udcff" if isinstance(raw, Bad) else raw.decode("utf-8", errors="surrogateescape")
 
     csv.field_size_limit(MAX_LINE_BYTES)
-    rows = csv.reader(text(), delimiter=separator)
+    rows = csv.reader(text(), delimiter=separator, strict=True)  # strict: a quote that is never closed is an error
     while True:
-        number = rows.line_num + 1
+        first = rows.line_num + 1
+        row: list[str] | Bad
         try:
             row = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, Bad(f"not CSV ({error}); is a quotation mark not closed?")
-            continue
-        if any("\udc80" <= character <= "\udcff" for cell in row if not cell.isascii() for character in cell):
-            yield number, Bad("not UTF-8, or too long; convert the file to UTF-8")
+            row = Bad(f"not CSV ({error}); is a quotation mark not closed, or not doubled inside quotes?")
         else:
-            yield number, row
+            if any("\udc80" <= character <= "\udcff" for cell in row if not cell.isascii() for character in cell):
+                row = Bad("not UTF-8, or too long; convert the file to UTF-8")
+        yield range(first, rows.line_num + 1), row
 
 
 def _pick(
-    path: Path, rows: Iterator[tuple[int, list[str] | Bad]], columns: Sequence[Column], hint: str
+    path: Path, rows: Iterator[tuple[range, list[str] | Bad]], columns: Sequence[Column], hint: str
 ) -> Iterator[Row]:
     """The wanted columns. A row must have as many as the header, or as the first row with all wanted columns."""
     width: int | None = None
@@ -210,12 +221,18 @@ def _pick(
             raise RegardError(f"{path} line 1: the header is {header}.")
         wanted = [header.index(named(column, header, f"{path} line 1")) for column in columns]
         width = len(header)
-    for number, row in rows:
+    for covered, row in rows:
         if isinstance(row, Bad):
-            yield number, row
+            yield from _bad(covered, row)
         elif len(row) != width and (width is not None or len(row) <= max(wanted)):
             expected = width or f"at least {max(wanted) + 1}"
-            yield number, Bad(f"{len(row)} column{'s' * (len(row) != 1)}, expected {expected}. {hint}")
+            yield from _bad(covered, f"{len(row)} column{'s' * (len(row) != 1)}, expected {expected}. {hint}")
         else:
             width = len(row)
-            yield number, tuple(row[column] for column in wanted)
+            yield covered[0], tuple(row[column] for column in wanted)
+
+
+def _bad(covered: range, reason: str) -> Iterator[tuple[int, Bad]]:
+    """Every line of a record that cannot be used, each with the reason."""
+    for number in covered:
+        yield number, Bad(reason if number == covered[0] else f"in the record from line {covered[0]}: {reason}")

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from regard.data.config import DataConfig, SplitConfig
 from regard.data.files import find, raw_lines
+from regard.data.formats import table_format
 from regard.data.read import Problems, load_hub, read_split, split_files
 from regard.data.report import data_report
 from regard.data.store import Pairs, finish, write_store
@@ -32,6 +33,8 @@ from regard.errors import RegardError
 
 VERSION = 3
 """Raise it when the same files and settings come to other prepared data."""
+READER_VERSIONS = {"csv": 2}
+"""The same for one format of table."""
 WHOLE_BYTES = 64 * 2**20
 VOCABULARY_LINES = 1_000_000
 """From more lines than this, vocabularies are learned on every n-th line, with the smallest n that gives fewer."""
@@ -203,8 +206,10 @@ def _content(split: SplitConfig, data: DataConfig, training: bool, about: object
         found = split_files(split, data, about)
         files = [[Path(name).suffixes, file_hash(path)] for name, path in zip(named, found, strict=True)]
     keys = {"format", "separator", "source_column", "target_column"}
+    forms = {table_format(Path(name), data.format) for name in split.tables()}
     return {
         "version": VERSION,
+        **{form: READER_VERSIONS[form] for form in sorted(forms & READER_VERSIONS.keys())},
         "files": files,
         "sides": [len(split.tables()), len(split.sources()), len(split.targets())],
         "percent": split.percent,

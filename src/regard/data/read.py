@@ -15,7 +15,7 @@ from typing import Any
 
 from regard.data.config import Column, DataConfig, SplitConfig
 from regard.data.files import Bad, describe, find, folder, lines
-from regard.data.formats import READERS, Row, fields, format_of, named
+from regard.data.formats import READERS, Row, fields, named, table_format
 from regard.errors import RegardError
 
 SHOWN = 5
@@ -118,7 +118,7 @@ def _rows(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple
     else:
         for name in split.tables():
             path = find(name, data.root, about)
-            form = format_of(path) if data.format == "auto" else data.format
+            form = table_format(path, data.format)
             if form not in READERS:
                 raise RegardError(
                     f"data.format is {form!r} but {name} is a table: name parallel text as source and target, "
@@ -200,7 +200,7 @@ def _grouped(examples: Iterator[Example], dictionaries: set[str]) -> Iterator[Ex
 
 
 def _is_dictionary(name: str, data: DataConfig) -> bool:
-    return data.format == "dictionary" or (data.format == "auto" and format_of(Path(name)) == "dictionary")
+    return table_format(Path(name), data.format) == "dictionary"
 
 
 def _of_percent(split: SplitConfig) -> str:
