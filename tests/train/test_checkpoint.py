@@ -117,12 +117,32 @@ def test_a_full_disk_in_training_resumes_from_before(
 def test_leftovers_of_a_killed_writer_go_with_the_next_lock(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     with run.locked():
+        run.write_info(status="training")
         save_checkpoint(run.path / "checkpoint", 5, TENSORS, {})
     (run.path / "checkpoint" / ".00000010.77.tmp").mkdir()
     (run.path / ".run.json.77.tmp").write_text("{")
+    (run.path / ".notes.77.tmp").write_text("not ours")
     with run.locked():
         assert os.listdir(run.path / "checkpoint") == ["00000005"]
-        assert sorted(os.listdir(run.path)) == ["checkpoint", "lock"]
+        assert sorted(os.listdir(run.path)) == [".notes.77.tmp", "checkpoint", "lock", "run.json"]
+
+
+@pytest.mark.parametrize("name", ["thesis.doc", "lock", "recipe.yaml", "checkpoint"])
+def test_a_refused_folder_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    (tmp_path / ".draft.tmp").write_text("mine too")
+    with pytest.raises(RegardError, match=rf"holds '{name}' and is no run"), Run(tmp_path).locked(b"task: translate"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == sorted([".draft.tmp", name])
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_a_killed_start_left_becomes_a_run(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("4711\n")
+    (tmp_path / "recipe.yaml").write_bytes(b"task: translate")
+    (tmp_path / ".run.json.4711.tmp").touch()
+    with Run(tmp_path).locked(b"task: translate"):
+        assert sorted(os.listdir(tmp_path)) == ["lock", "recipe.yaml"]
 
 
 def test_a_second_writer_is_refused_until_the_first_has_died(tmp_path: Path) -> None:

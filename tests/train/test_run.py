@@ -147,6 +147,32 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, make: Make) -> No
     assert not (tmp_path / "run.json").exists()
 
 
+def test_a_recipe_in_the_run_folder_is_never_lost(tmp_path: Path, make: Make) -> None:
+    """A recipe that its user wrote there is refused; the very file that a run would write may stay."""
+    recipe, folder = make(), tmp_path / "exp"
+    folder.mkdir()
+    file = folder / "recipe.yaml"
+    mine = "# mine\n" + recipe.to_yaml()
+    file.write_text(mine)
+    with pytest.raises(RegardError, match=r"holds 'recipe.yaml' and is no run"):
+        train(file, folder, console=quiet())
+    assert os.listdir(folder) == ["recipe.yaml"] and file.read_text() == mine
+    file.write_bytes(recipe.to_yaml().encode())
+    (tmp_path / "train.tsv").rename(tmp_path / "away.tsv")
+    with pytest.raises(RegardError, match="no such file"):
+        train(file, folder, console=quiet())
+    assert os.listdir(folder) == ["recipe.yaml"]
+
+
+def test_an_empty_folder_of_the_user_stays(tmp_path: Path, make: Make) -> None:
+    recipe = make()
+    (tmp_path / "train.tsv").rename(tmp_path / "away.tsv")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RegardError, match="no such file"):
+        train(recipe, tmp_path / "mine", console=quiet())
+    assert os.listdir(tmp_path / "mine") == []
+
+
 def test_nothing_is_left_of_a_run_that_could_not_begin(tmp_path: Path, make: Make) -> None:
     recipe = make()
     (tmp_path / "train.tsv").rename(tmp_path / "away.tsv")

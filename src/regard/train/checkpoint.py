@@ -9,14 +9,24 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from regard.errors import RegardError
-from regard.train.files import FORMAT, check_format, digest, json_bytes, pack, read_json, unpack, write_folder
+from regard.train.files import (
+    FORMAT,
+    TEMPORARY,
+    check_format,
+    digest,
+    json_bytes,
+    pack,
+    read_json,
+    unpack,
+    write_folder,
+)
 
 
 def save_checkpoint(
@@ -48,15 +58,15 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return tensors, state
 
 
-def clean(folder: Path) -> None:
-    """Remove what a killed writer left under temporary names. Only the holder of the run's lock may."""
-    for where in (folder, folder.parent):
-        if where.is_dir():
-            for name in os.listdir(where):
-                if name.startswith(".") and name.endswith(".tmp"):
-                    shutil.rmtree(where / name, ignore_errors=True)
-                    with contextlib.suppress(OSError):
-                        (where / name).unlink(missing_ok=True)
+def clean(folder: Path, names: Collection[str] | None = None) -> None:
+    """Remove what a killed writer left under the temporary names of files with these names; None: of checkpoints.
+    Only the holder of the run's lock may."""
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        temporary = TEMPORARY.fullmatch(name)
+        if temporary and (temporary[1].isdigit() if names is None else temporary[1] in names):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
 
 
 def _folders(folder: Path) -> list[Path]:

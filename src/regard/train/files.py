@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,14 @@ from regard.errors import RegardError
 FORMAT = 1
 """Version of run.json and of checkpoints. Raise it when an older Regard could misread what is written."""
 
+TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")
+"""What `temporary_path` makes of a name."""
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file or folder is written before it gets its name."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
 
 def check_format(found: Any, path: Path) -> None:
     """The reading policy: every format up to ours is read (older ones are upgraded here), newer ones are refused."""
@@ -32,7 +41,7 @@ def check_format(found: Any, path: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` as a whole: temporary name, fsync, rename. On any failure the old file stays."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         write_synced(temporary, content)
         os.replace(temporary, path)
@@ -46,7 +55,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Create folder `path` with these files in one step: it is either absent or complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)

@@ -32,9 +32,6 @@ from regard.train.signals import Interrupted, StopRequest
 from regard.train.start import start_from
 from regard.train.vectors import use_vectors
 
-OURS = {"lock", "recipe.yaml", "run.json", "checkpoint"}
-"""What a folder may hold without a run.json and still become a run."""
-
 
 def train(
     recipe: Recipe | str | Path,
@@ -67,12 +64,12 @@ def train(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest()) if main else StopRequest()
         if main:
-            stack.enter_context(run.locked())
+            stack.enter_context(run.locked(recipe.to_yaml().encode()))
+            stack.push(lambda error, *_: run.abandon() if error else None)
             if _finished(run, recipe):
                 found = scores(run.best)
                 Display(console).line(f"{run.path} is finished: {found}. To train anew, choose another run folder.")
                 return run
-            stack.push(lambda error, *_: run.abandon() if error else None)
         display = Display(console if main else Console(quiet=True))
         stack.enter_context(_machine(recipe.train))
         device = resolve_device(recipe.train.device)
@@ -86,12 +83,9 @@ def train(
 
 
 def _finished(run: Run, recipe: Recipe) -> bool:
-    """Whether nothing is left to do; makes the folder of a new run, and refuses one that was of another recipe."""
+    """Whether nothing is left to do; begins a new run, and refuses one that was of another recipe."""
     recipe_file = run.path / "recipe.yaml"
     if not (run.path / "run.json").is_file():
-        others = [n for n in os.listdir(run.path) if n not in OURS and not n.startswith(".")]
-        if others:
-            raise RegardError(f"{run.path}: holds {others[0]!r} and is no run: choose another run folder.")
         write_bytes(recipe_file, recipe.to_yaml().encode())
         run.write_info(status="training")
         return False

@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     from regard.recipe import Recipe
 
 SIDES = ("source", "target")
+WRITTEN = (
+    "data-report.json",
+    *(f"tokenizer-{side}.json" for side in SIDES),
+    "weights.safetensors",
+    "run.json",
+    "recipe.yaml",
+    "lock",
+)
+"""Files of a run that are replaced as a whole, in the order of removing them: what is left at any moment is
+either still a run or may become one."""
 
 
 class Run:
@@ -42,6 +52,8 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._before: frozenset[str] = frozenset()  # names in the folder when we came to lock it
+        self._made = False  # whether we made the folder
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, status={self.status!r})"
@@ -113,22 +125,41 @@ class Run:
         write_bytes(path, content)
         self.write_info(weights_sha256=[new], **info)
 
+    def refuse_foreign(self, recipe: bytes = b"") -> None:
+        """Raise unless the folder is absent, empty, a run, or what a killed start left of a run of just this recipe."""
+        path = self.path / "run.json"
+        if path.is_file():
+            check_format(read_json(path).get("format"), path)
+            return
+        for name in sorted(os.listdir(self.path)) if self.path.exists() else ():
+            hidden = name.startswith(".")  # such as .gitkeep: nothing of ours has such a name for long
+            if not hidden and not (name in ("lock", "recipe.yaml") and _is_ours(self.path / name, recipe)):
+                raise RegardError(f"{self.path}: holds {name!r} and is no run: choose another run folder.")
+
     def abandon(self) -> None:
-        """Remove what was written for a run that did not come to its first update, so that the next try is free."""
+        """Remove what the holder of the lock wrote for a run that did not come to its first update, so that the next
+        try is free. What was there before the lock was taken stays."""
         if (self.path / "metrics.jsonl").exists():
             return
-        ours = ["recipe.yaml", "run.json", "data-report.json", "lock", *(f"tokenizer-{side}.json" for side in SIDES)]
-        for name in ours:
-            with contextlib.suppress(OSError):
-                (self.path / name).unlink()
-        with contextlib.suppress(OSError):  # not empty: it holds something of the user's
-            self.path.rmdir()
+        for name in WRITTEN:
+            if name not in self._before:
+                with contextlib.suppress(OSError):
+                    (self.path / name).unlink()
+        if self._made:
+            with contextlib.suppress(OSError):  # not empty: it holds something of the user's
+                self.path.rmdir()
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run; a second writer is refused."""
+    def locked(self, recipe: bytes = b"") -> Iterator[None]:
+        """Hold the run; a second writer is refused, and so is a folder of something else, which is left as it is.
+
+        recipe   recipe.yaml of a run that begins: a folder that holds just this file may become one
+        """
         try:
+            self.refuse_foreign(recipe)
+            self._made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
+            self._before = frozenset(os.listdir(self.path))
             file = open(self.path / "lock", "a+")  # noqa: SIM115 - closed below
         except OSError as error:
             what = f"cannot be written ({error.strerror}); choose another run folder."
@@ -141,11 +172,24 @@ class Run:
                     f"{self.path}: another process is training this run (process {holder}); wait for it, stop it, or "
                     f"choose another run folder."
                 )
+            self.refuse_foreign(recipe)  # again: another run may have come and gone before the lock was ours
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
+            clean(self.path, (*WRITTEN, "curves.png"))
             clean(self.path / "checkpoint")
             yield
+
+
+def _is_ours(path: Path, recipe: bytes) -> bool:
+    """Whether a `lock` or `recipe.yaml` in a folder without run.json is what a killed start leaves."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        content = file.read(len(recipe) + 20)
+    if path.name == "lock":
+        return not content or (len(content) < 20 and content.strip().isdigit())
+    return bool(recipe) and content == recipe
 
 
 def _lock(descriptor: int) -> bool:
