@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -21,7 +22,9 @@ from rich.console import Console
 import regard
 from regard.errors import RegardError
 from regard.recipe import Recipe
+from regard.tasks import TASKS
 from regard.train import Run, train
+from regard.train.run import _record_data
 from regard.train.signals import Interrupted
 
 SYLLABLES = ("ka", "to", "mi", "re", "su", "no", "la")
@@ -133,12 +136,46 @@ def test_another_recipe_is_refused_and_says_what_changed(tmp_path: Path, make: M
         train(make(train={"clip": 0.5}), tmp_path / "run", console=quiet())
 
 
-def test_other_data_is_refused(tmp_path: Path, make: Make) -> None:
-    train(make(train={"epochs": 1, "minutes": 1e-6}), tmp_path / "run", console=quiet())
-    with open(tmp_path / "train.tsv", "a") as file:
-        file.write("kakaka\takakak\n")
+@pytest.mark.parametrize(
+    ("name", "was", "now", "message"),
+    [
+        ("train", "to\tot", "to\tto", "the training data is not what"),  # same lengths, same letters
+        ("train", "to\tot", "to\tot\nto\tot", "the training data is not what"),
+        ("valid", "to\tot", "to\tto", "the validation data is not what"),
+        ("valid", "to\tot", "to \tot", "the validation data is not what"),  # cleaned, its ids are the same
+    ],
+)
+def test_other_data_is_refused(tmp_path: Path, make: Make, name: str, was: str, now: str, message: str) -> None:
+    recipe, file = make(), tmp_path / f"{name}.tsv"
+    file.write_text(f"{was}\n{file.read_text()}")
+    begin(recipe, tmp_path / "run")
+    begin(recipe, tmp_path / "run")
+    file.write_text(file.read_text().replace(was, now, 1))
+    with pytest.raises(RegardError, match=message):
+        begin(recipe, tmp_path / "run")
+
+
+def begin(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Prepare the data and record it, as a training does before it builds a model; what run.json then says."""
+    run = Run(folder)
+    folder.mkdir(exist_ok=True)
+    run.write_info(status="training")
+    _record_data(run, TASKS[recipe.task](recipe).prepare())
+    return run.info
+
+
+def test_data_of_an_older_record_is_taken_and_recorded_anew(tmp_path: Path, make: Make) -> None:
+    recipe, run = make(), Run(tmp_path / "run")
+    new = begin(recipe, run.path)["data"]
+    prepared = TASKS[recipe.task](recipe).prepare()
+    old = hashlib.sha256(prepared.train.source_lengths.tobytes() + prepared.train.target_lengths.tobytes())
+    for side in ("source", "target"):
+        old.update(prepared.tokenizers[side].to_json().encode())
+    run.write_info(data=old.hexdigest())
+    assert begin(recipe, run.path)["data"] == new
+    run.write_info(data="0" * 64)
     with pytest.raises(RegardError, match="the training data or its tokenizer is not what this run was begun with"):
-        train(make(train={"epochs": 1}), tmp_path / "run", console=quiet())
+        begin(recipe, run.path)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, make: Make) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shlex
 import time
@@ -11,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
@@ -22,6 +20,7 @@ from regard.tasks import TASKS
 from regard.train.config import TrainConfig
 from regard.train.display import Display, scores
 from regard.train.files import json_bytes, write_bytes
+from regard.train.fingerprint import check_data, data_fingerprint
 from regard.train.log import MetricsLog
 from regard.train.loop import Trainer
 from regard.train.machine import describe, resolve_device, threads_for
@@ -155,21 +154,12 @@ def _train(
 
 def _record_data(run: Run, prepared: Any) -> None:
     """Keep tokenizers and data report with the run; refuse to resume on other data."""
-    found = hashlib.sha256()
-    for lengths in (prepared.train.source_lengths, prepared.train.target_lengths):
-        found.update(np.ascontiguousarray(lengths).tobytes())
-    for side in sorted(prepared.tokenizers):
-        found.update(prepared.tokenizers[side].to_json().encode())
-    known = run.info.get("data")
-    if known not in (None, found.hexdigest()):
-        raise RegardError(
-            f"{run.path}: the training data or its tokenizer is not what this run was begun with: restore the files, "
-            f"or choose another run folder."
-        )
+    found = data_fingerprint(prepared)
+    check_data(run.info.get("data"), found, prepared, run.path)
     for side, tokenizer in prepared.tokenizers.items():
         write_bytes(run.path / f"tokenizer-{side}.json", tokenizer.to_json().encode())
     write_bytes(run.path / "data-report.json", json_bytes(prepared.report))
-    run.write_info(data=found.hexdigest(), status="training")
+    run.write_info(data=found, status="training")
 
 
 def _start(model: nn.Module, config: TrainConfig, prepared: Any, display: Display) -> dict[str, Any]:
