@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from regard.data.config import DataConfig, SplitConfig
 from regard.data.files import MAX_LINE_BYTES
+from regard.data.prepare import prepare
 from regard.data.read import Example, Problems, hundredth, read_split
 from regard.errors import RegardError
 
@@ -219,6 +220,35 @@ def test_errors_of_one_file(tmp_path: Path, name: str, content: bytes, more: dic
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RegardError, match=message):
         read(config(tmp_path, name, **more))
+
+
+def test_damaged_parquet_is_one_sentence(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [f"text {i} " * 9 for i in range(5000)]
+    pq.write_table(pa.table({"de": texts, "en": texts}), tmp_path / "good.parquet", compression="none")
+    whole = (tmp_path / "good.parquet").read_bytes()
+    packed = gzip.compress(whole)
+    page = bytearray(whole)
+    page[4:400] = b"\xff" * 396
+    other = bytearray(packed)
+    other[len(other) // 2 :] = bytes(len(other) // 2)
+    for name, content, message in (
+        ("page.parquet", bytes(page), r"page\.parquet after row 0: cannot be read on \("),
+        ("cut.parquet.gz", packed[:-99], r"cut\.parquet\.gz cannot be read as Parquet \("),
+        ("other.parquet.gz", bytes(other), r"other\.parquet\.gz cannot be read as Parquet \("),
+    ):
+        (tmp_path / name).write_bytes(content)
+        data = config(tmp_path, name, cache=str(tmp_path / "cache"))
+        for attempt in (lambda data=data: read(data), lambda data=data: prepare(data)):
+            with pytest.raises(RegardError, match=message) as caught:
+                attempt()
+            assert "\n" not in str(caught.value)
+    latin = pa.array([b"a", b"\xe4"], type=pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"de": latin, "en": latin}), tmp_path / "latin.parquet")
+    with pytest.raises(RegardError, match=r"latin\.parquet after row 0: text that is not UTF-8"):
+        read(config(tmp_path, "latin.parquet"))
 
 
 def test_an_open_quotation_mark_does_not_take_the_memory(tmp_path: Path) -> None:

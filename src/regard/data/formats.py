@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -61,25 +62,43 @@ def read_jsonl(path: Path, columns: Sequence[Column], separator: str | None) -> 
 
 def read_parquet(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
     """Columns by number or name; the number of a row counts from 1."""
+    number = 0
+    with _parquet_file(path) as file:
+        names = file.schema_arrow.names
+        wanted = [named(column, names, str(path)) for column in columns]
+        top = list(dict.fromkeys(name if name in names else name.split(".")[0] for name in wanted))
+        for record in _parquet_records(file, path, top):
+            number += 1
+            yield number, fields(record, wanted)
+    if number == 0:
+        raise RegardError(f"{path} is empty: it has columns but no rows.")
+
+
+def _parquet_file(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        source = BytesIO(opened(path).read()) if path.suffix == ".gz" else path
-        file = pq.ParquetFile(source)
+        return pq.ParquetFile(BytesIO(opened(path).read()) if path.suffix == ".gz" else path)
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        said = " ".join(str(error).split())
+        raise RegardError(f"{path} cannot be read as Parquet ({said}): fetch it again or set data.format.") from None
+
+
+def _parquet_records(file: Any, path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+
+    done = 0
+    try:
+        for batch in file.iter_batches(batch_size=1024, columns=columns):
+            records = batch.to_pylist()
+            done += len(records)
+            yield from records
+    except UnicodeDecodeError as error:
+        raise RegardError(f"{path} after row {done}: text that is not UTF-8 ({error}): write the file anew.") from None
     except (pa.ArrowException, OSError) as error:
-        raise RegardError(f"{path} cannot be read as Parquet ({error}): fetch it again or set data.format.") from None
-    with file:
-        names = file.schema_arrow.names
-        wanted = [named(column, names, str(path)) for column in columns]
-        number = 0
-        top = list(dict.fromkeys(name if name in names else name.split(".")[0] for name in wanted))
-        for batch in file.iter_batches(batch_size=1024, columns=top):
-            for record in batch.to_pylist():
-                number += 1
-                yield number, fields(record, wanted)
-    if number == 0:
-        raise RegardError(f"{path} is empty: it has columns but no rows.")
+        said = " ".join(str(error).split())
+        raise RegardError(f"{path} after row {done}: cannot be read on ({said}): fetch the file again.") from None
 
 
 def read_dictionary(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:

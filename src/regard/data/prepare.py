@@ -142,7 +142,10 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
 
 def _cached(final: Path, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:
     """Load the folder `final`; if it is missing or not whole, build it under a temporary name and rename it.
-    Several processes may do so at once: the first to finish is believed, the others throw theirs away."""
+    Several processes may do so at once: the first to finish is believed, the others throw theirs away.
+
+    An OSError of `build` is one of writing: readers of data turn theirs into RegardError.
+    """
     try:
         return load(final)
     except (OSError, ValueError, KeyError):
@@ -156,12 +159,12 @@ def _cached(final: Path, build: Callable[[Path], None], load: Callable[[Path], T
             _put(temporary, final, load)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return load(final)
     except OSError as error:
         raise RegardError(
             f"prepared data cannot be written to {final.parent} ({error.strerror or error}): "
             "make room there, or set data.cache= or REGARD_CACHE to another folder."
         ) from error
+    return load(final)
 
 
 def _put(temporary: Path, final: Path, load: Callable[[Path], T]) -> None:

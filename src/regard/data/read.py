@@ -178,7 +178,16 @@ def _hub_rows(split: SplitConfig, data: DataConfig, columns: Sequence[Column], a
     wanted = [named(column, found.column_names, str(split.hub)) for column in columns]
     number = 0
     top = list(dict.fromkeys(name if name in found.column_names else name.split(".")[0] for name in wanted))
-    for batch in found.select_columns(top).iter(batch_size=1000):
+    batches = found.select_columns(top).iter(batch_size=1000)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, ValueError) as error:  # Arrow's errors and UnicodeDecodeError are among these
+            raise RegardError(
+                f"data set {split.hub!r} after row {number}: cannot be read on ({error}): fetch it again."
+            ) from None
+        if batch is None:
+            return
         for values in zip(*(batch[name] for name in top), strict=True):
             number += 1
             yield number, fields(dict(zip(top, values, strict=True)), wanted)
