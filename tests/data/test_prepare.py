@@ -257,10 +257,10 @@ def test_the_report_counts(tmp_path: Path) -> None:
 def test_the_report_can_be_read(tmp_path: Path) -> None:
     from rich.console import Console
 
-    from regard.data.report import print_report
+    from regard.data.report import render
 
     console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    print_report(prepare(made(tmp_path)).report, console)
+    console.print(render(prepare(made(tmp_path)).report))
     console.file.close()
     text = console.export_text()
     assert "examples" in text and "300" in text and "source length" in text and "█" in text

@@ -18,6 +18,10 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from regard.config import Config
 
+MOST_TOKENS = 1000
+"""A text of more tokens is not answered, in validation, evaluation and prediction, and a pair with such a side is not
+scored: twice what training takes by default, and attention over it fits any machine."""
+
 Files = str | list[str]
 Column = Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(min_length=1)]
 

@@ -35,6 +35,8 @@ VERSION = 3
 """Raise it when the same files and settings come to other prepared data."""
 READER_VERSIONS = {"csv": 2}
 """The same for one format of table."""
+REPORT_VERSION = 2
+"""The same for the report on them."""
 WHOLE_BYTES = 64 * 2**20
 VOCABULARY_LINES = 1_000_000
 """From more lines than this, vocabularies are learned on every n-th line, with the smallest n that gives fewer."""
@@ -68,7 +70,13 @@ def prepare(data: DataConfig, *, tokenizers: Mapping[str, Tokenizer] | None = No
     splits = {"train": train, "valid": valid}
     if data.test is not None:
         splits["test"] = prepare_split(data.test, data, tokenizers, about=about)
-    key = _hash({"version": VERSION, "stores": {name: pairs.folder.name for name, pairs in splits.items()}})
+    key = _hash(
+        {
+            "version": VERSION,
+            "report": REPORT_VERSION,
+            "stores": {name: pairs.folder.name for name, pairs in splits.items()},
+        }
+    )
     report = _cached(
         _cache(data) / f"report-{key}",
         lambda folder: _write_json(folder / "report.json", data_report(splits)),

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 
+from regard.data.config import MOST_TOKENS
 from regard.data.store import SIDES, Pairs
 
 COMPARED = 1_000_000
@@ -27,7 +28,7 @@ Hashes = npt.NDArray[np.uint64]
 def data_report(splits: Mapping[str, Pairs]) -> dict[str, Any]:
     """The report on prepared splits, as plain data that JSON can hold. The first split is the one trained on."""
     hashes = {name: _hashes(pairs) for name, pairs in splits.items()}
-    report: dict[str, Any] = {"compared": COMPARED, "splits": {}, "overlap": {}}
+    report: dict[str, Any] = {"compared": COMPARED, "most_tokens": MOST_TOKENS, "splits": {}, "overlap": {}}
     for name, pairs in splits.items():
         report["splits"][name] = _split_report(pairs, *hashes[name])
     first = next(iter(splits))
@@ -43,10 +44,6 @@ def render(report: Mapping[str, Any]) -> Group:
     return Group(_overview(report), _histogram(report))
 
 
-def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
-    (console or Console()).print(render(report))
-
-
 def _split_report(pairs: Pairs, sources: Hashes, both: Hashes) -> dict[str, Any]:
     meta = pairs.meta
     kept = {key: meta[key] for key in ("examples", "lines", "bad", "first_bad", "too_long", "left_out_empty", "empty")}
@@ -57,10 +54,17 @@ def _split_report(pairs: Pairs, sources: Hashes, both: Hashes) -> dict[str, Any]
         "byte_rate": {side: meta["byte_pieces"][side] / max(1, tokens[side]) for side in SIDES},
         "lengths": {side: _lengths(lengths) for side, lengths in _sides(pairs).items()},
         "ratio": _ratio(pairs),
+        "unscored": _unscored(pairs),
         "compared": len(sources),
         "duplicate_sources": len(sources) - len(np.unique(sources)),
         "duplicate_pairs": len(both) - len(np.unique(both)),
     }
+
+
+def _unscored(pairs: Pairs) -> int:
+    """Pairs with a side that validation and evaluation find too long."""
+    sides = zip(*(_pieces(lengths) for lengths in _sides(pairs).values()), strict=True)
+    return sum(int(((source > MOST_TOKENS) | (target > MOST_TOKENS)).sum()) for source, target in sides)
 
 
 def _sides(pairs: Pairs) -> dict[str, npt.NDArray[np.int32]]:
@@ -126,6 +130,7 @@ def _overview(report: Mapping[str, Any]) -> Table:
     row("bad lines, left out", [f"{p['bad']:,}" for p in parts])
     row("too long, left out", [f"{p['too_long']:,}" for p in parts])
     row("empty once cleaned, left out", [f"{p['left_out_empty']:,}" for p in parts])
+    row(f"over {report['most_tokens']:,} tokens, not scored", ["", *(f"{p['unscored']:,}" for p in parts[1:])])
     for side in SIDES:
         row(f"{side} empty", [f"{p['empty'][side]:,}" for p in parts])
         row(f"{side} tokens", [f"{p['tokens'][side]:,}" for p in parts])

@@ -21,10 +21,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from regard.data.config import MOST_TOKENS
 from regard.errors import RegardError
 from regard.predict.member import load_member
 from regard.predict.prediction import Prediction
-from regard.predict.predictor import MAX_SOURCE_LENGTH, Predictor
+from regard.predict.predictor import Predictor
 
 __all__ = ["Prediction", "Predictor", "load"]
 
@@ -35,7 +36,7 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     precision: str | None = None,
-    max_source_length: int = MAX_SOURCE_LENGTH,
+    max_source_length: int = MOST_TOKENS,
     overrides: Sequence[str] = (),
 ) -> Predictor:
     """A run folder, or several as an ensemble, ready to predict.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from regard.data.batches import Indices
 from regard.data.config import DataConfig, SplitConfig
 from regard.data.prepare import Pairs, prepare_split
 from regard.data.read import split_files
@@ -24,7 +25,7 @@ from regard.predict.predictor import BATCH, Predictor
 from regard.predict.stream import CHUNK
 from regard.score import Interval, interval, perplexity
 from regard.score.metric import Metric
-from regard.tasks.text import teacher_forced_scores
+from regard.tasks.text import short_enough, teacher_forced_scores
 
 SPLITS = ("train", "valid", "test")
 
@@ -54,6 +55,12 @@ class Evaluation:
     sentences: int
     refused: int
     """texts too long to be answered; their outputs are empty, and count"""
+    unscored: int
+    """pairs with a side that is too long, left out of perplexity and accuracy"""
+    bad: int
+    """lines of the data that could not be read, left out"""
+    first_bad: str
+    """the first of them, with its file, number and reason; empty: there is none"""
     seconds: float
     """for finding the outputs alone"""
     outputs: list[str]
@@ -77,6 +84,9 @@ class Evaluation:
             "accuracy": self.accuracy,
             "sentences": self.sentences,
             "refused": self.refused,
+            "unscored": self.unscored,
+            "bad": self.bad,
+            "first_bad": self.first_bad,
             "seconds": round(self.seconds, 3),
             "sentences_per_second": round(self.sentences_per_second, 2),
         }
@@ -117,6 +127,8 @@ def evaluate(
 
     Several runs are one ensemble; their perplexity is that of the mean of their probabilities.
     """
+    predictor.task.check_scorers()
+    kept = _scored(predictor, data)
     config = (search or predictor.recipe.search).model_copy(update={"n_best": 1})
     sources, references = predictor.task.examples(data.pairs)
     outputs: list[str] = []
@@ -130,7 +142,7 @@ def evaluate(
     seconds = time.perf_counter() - began
     metrics = predictor.task.scorers()
     statistics = {metric.name: metric.statistics(outputs, references) for metric in metrics}
-    forced = _forced(predictor, data.pairs)
+    forced = _forced(predictor, data.pairs, kept)
     return Evaluation(
         runs=[_describe(member.run.path, member.run.info) for member in predictor.members],
         data={"name": data.name, "files": data.files},
@@ -142,6 +154,9 @@ def evaluate(
         accuracy=forced.get("accuracy"),
         sentences=len(outputs),
         refused=refused,
+        unscored=len(data.pairs) - len(kept),
+        bad=data.pairs.meta["bad"],
+        first_bad=next(iter(data.pairs.meta["first_bad"]), ""),
         seconds=seconds,
         outputs=outputs,
         references=references,
@@ -149,14 +164,20 @@ def evaluate(
     )
 
 
-def _forced(predictor: Predictor, pairs: Pairs) -> dict[str, float]:
+def _scored(predictor: Predictor, data: Examples) -> Indices:
+    """The pairs of which the predictor reads both sides: `predictor.score` refuses the same ones."""
+    kept = short_enough(data.pairs, predictor.max_source_length, data.name)
+    texts = [(data.pairs.source_text(int(i)), data.pairs.target_texts(int(i))[0]) for i in kept]
+    return kept[[max(map(len, both)) <= predictor.max_characters for both in texts]]
+
+
+def _forced(predictor: Predictor, pairs: Pairs, kept: Indices) -> dict[str, float]:
     """Perplexity per target token, ends counted; for one model token accuracy too."""
     if len(predictor.members) == 1:
         member = predictor.members[0]
-        return teacher_forced_scores(member.model, pairs, predictor.recipe.train.batch_tokens)
-    told = predictor.score(
-        [pairs.source_text(i) for i in range(len(pairs))], [pairs.target_texts(i)[0] for i in range(len(pairs))]
-    )
+        return teacher_forced_scores(member.model, pairs, predictor.recipe.train.batch_tokens, kept)
+    chosen = kept.tolist()
+    told = predictor.score([pairs.source_text(i) for i in chosen], [pairs.target_texts(i)[0] for i in chosen])
     tokens = sum(len(one.token_log_probs) for one in told)
     return {"perplexity": perplexity(-sum(one.log_prob for one in told), tokens)}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from regard.data.config import MOST_TOKENS
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences
 from regard.decode.ensemble import Ensemble
@@ -19,8 +20,6 @@ from regard.predict.member import Member
 from regard.predict.options import choose
 from regard.predict.prediction import END_MARK, Prediction
 
-MAX_SOURCE_LENGTH = 1000
-"""Tokens of a text: twice what training takes by default, and attention over it fits any machine."""
 CHARACTERS_PER_TOKEN = 20
 """A text of more characters than this for each allowed token is refused before it is tokenised."""
 BATCH = 64
@@ -49,7 +48,7 @@ class Predictor:
     predictor.score(["ein Hund läuft ."], ["a dog runs ."])          # what the model thinks of given outputs
     """
 
-    def __init__(self, members: Sequence[Member], *, max_source_length: int = MAX_SOURCE_LENGTH) -> None:
+    def __init__(self, members: Sequence[Member], *, max_source_length: int = MOST_TOKENS) -> None:
         assert members, "a predictor needs a member"
         if max_source_length < 1:
             raise RegardError(f"max_source_length: {max_source_length}; at least one token is needed.")

@@ -8,11 +8,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from regard.data.batches import Batch, BatchPlan, collate
+from regard.data.batches import Batch, BatchPlan, Indices, collate
+from regard.data.config import MOST_TOKENS
 from regard.data.prepare import Pairs, Prepared, prepare
 from regard.data.tokenizer import Tokenizer
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences
+from regard.errors import RegardError
 from regard.model import LossSums, Seq2Seq, seeded
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
@@ -38,7 +40,15 @@ class TextTask:
         return {**scores, "perplexity": False, "accuracy": True}
 
     def prepare(self, tokenizers: Mapping[str, Tokenizer] | None = None) -> Prepared:
-        return prepare(self.recipe.data, tokenizers=tokenizers, about=self.recipe.about)
+        self.check_scorers()
+        prepared = prepare(self.recipe.data, tokenizers=tokenizers, about=self.recipe.about)
+        short_enough(prepared.valid, MOST_TOKENS, "data.valid")  # refused now rather than at the first validation
+        return prepared
+
+    def check_scorers(self) -> None:
+        """Refuse a metric that lacks its package, before any work is done."""
+        for scorer in self.scorers():
+            scorer.corpus(["a"], [["a"]])
 
     def build(self, tokenizers: Mapping[str, Tokenizer]) -> Seq2Seq:
         return seeded(
@@ -61,23 +71,32 @@ class TextTask:
 
     def validate(self, model: Seq2Seq, prepared: Prepared, *, full: bool) -> dict[str, float]:
         """Perplexity and token accuracy over all pairs; text metrics of greedy outputs on the first
-        `train.validate_sentences` examples, or, in full, of the recipe's own search on all."""
+        `train.validate_sentences` examples, or, in full, of the recipe's own search on all.
+
+        A source of more than MOST_TOKENS has an empty output, which counts; pairs with such a side are left out of
+        perplexity and accuracy. The data report says how many they are.
+        """
         config = self.recipe.train
         sources, references = self.examples(prepared.valid)
         search = self.recipe.search.model_copy(update={"n_best": 1})
         if not full:
             sources, references = sources[: config.validate_sentences], references[: config.validate_sentences]
             search = greedy(search)
+        read = prepared.tokenizers["source"].encode(sources)
+        answered = [i for i, ids in enumerate(read) if len(ids) <= MOST_TOKENS]
         outputs = decode_sentences(
             lambda ids, lengths: [model.encode(ids, lengths)],
             model.decoder,
-            prepared.tokenizers["source"].encode(sources),
+            [read[i] for i in answered],
             search,
             device=next(model.parameters()).device,
         )
-        texts = [self.finish(best[0].tokens, prepared.tokenizers) for best in outputs]
+        texts = [""] * len(sources)
+        for i, best in zip(answered, outputs, strict=True):
+            texts[i] = self.finish(best[0].tokens, prepared.tokenizers)
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
-        return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens)}
+        kept = short_enough(prepared.valid, MOST_TOKENS, "data.valid")
+        return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens, kept)}
 
 
 def greedy(search: SearchConfig) -> SearchConfig:
@@ -85,14 +104,25 @@ def greedy(search: SearchConfig) -> SearchConfig:
     return search.model_copy(update={"method": "greedy", "n_best": 1, "coverage_penalty": 0.0})
 
 
+def short_enough(pairs: Pairs, longest: int, name: str) -> Indices:
+    """The pairs without a side of more than `longest` tokens, in order; an error where there is none."""
+    kept = np.flatnonzero((pairs.source_lengths <= longest) & (pairs.target_lengths <= longest))
+    if not len(kept):
+        raise RegardError(
+            f"{name}: each of its {len(pairs):,} pairs has a side of more than {longest:,} tokens, so none can be "
+            "scored: is it one sentence a line?"
+        )
+    return kept
+
+
 @torch.no_grad()
-def teacher_forced_scores(model: Seq2Seq, pairs: Pairs, batch_tokens: int) -> dict[str, float]:
-    """Perplexity per target token (end marks counted), and the share of tokens that rank first, over all pairs."""
-    plan = BatchPlan(pairs.source_lengths, pairs.target_lengths, tokens=batch_tokens, seed=0)
+def teacher_forced_scores(model: Seq2Seq, pairs: Pairs, batch_tokens: int, kept: Indices) -> dict[str, float]:
+    """Perplexity per target token (end marks counted), and the share of tokens that rank first, over `kept` pairs."""
+    plan = BatchPlan(pairs.source_lengths[kept], pairs.target_lengths[kept], tokens=batch_tokens, seed=0)
     device = next(model.parameters()).device
     sums = np.zeros(3)
     for indices in plan.epoch(0):
-        batch = collate(pairs, indices).to(device)
+        batch = collate(pairs, kept[indices]).to(device)
         part = model.loss(batch)
         sums += [float(part.nll), part.tokens, int(part.correct)]
     nll, tokens, correct = sums.tolist()
