@@ -212,11 +212,23 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
             "model.tie=all",
             "x.yaml: model.tie=all shares one embedding table, so it needs data.shared_vocabulary=true.",
         ),
+        (
+            "train.metric=bleu",
+            "x.yaml: train.metric: task transduce does not report 'bleu'; there are wer, per, perplexity, accuracy.",
+        ),
         ("about.title.x=1", 'about.title.x=1: about.title must be text, found {"x": 1}.'),
     ],
 )
 def test_override_mistakes(tmp_path: Path, override: str, message: str) -> None:
     assert mistakes(tmp_path, GOOD, override) == [message]
+
+
+def test_a_coverage_penalty_needs_attention(tmp_path: Path) -> None:
+    (found,) = mistakes(tmp_path, GOOD, "model.attention=none", "search.coverage_penalty=0.2")
+    assert found == (
+        "x.yaml: search.coverage_penalty 0.2 is about attention, and model.attention is none: set it to 0."
+    )
+    load(tmp_path, GOOD, "model.attention=none", "search.coverage_penalty=0")
 
 
 def test_part_chosen_by_name(tmp_path: Path) -> None:

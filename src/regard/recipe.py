@@ -109,6 +109,20 @@ class Recipe(Config):
     def _parts_agree(self) -> Recipe:
         if self.model.tie == "all" and not self.data.shared_vocabulary:
             raise ValueError("model.tie=all shares one embedding table, so it needs data.shared_vocabulary=true")
+        if self.model.attention is None and self.search.coverage_penalty:
+            raise ValueError(
+                f"search.coverage_penalty {self.search.coverage_penalty:g} is about attention, and model.attention is "
+                "none: set it to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _metric_exists(self) -> Recipe:
+        from regard.tasks import TASKS
+
+        metric = self.train.metric
+        if metric is not None and metric not in (known := TASKS[self.task](self).metrics):
+            raise ValueError(f"train.metric: task {self.task} does not report {metric!r}{nearest(metric, list(known))}")
         return self
 
 
