@@ -218,8 +218,11 @@ def test_mistakes_in_arguments(regard: Regard, toy_run: Path, arguments: list[st
 
 
 def test_input_that_is_no_text(regard: Regard, toy_run: Path, tmp_path: Path) -> None:
-    done = regard("predict", toy_run, stdin="äöü\näöü\n".encode("latin-1"))
-    assert done.status == 2
+    output = tmp_path / "out.txt"
+    for written in ([], ["-o", output]):
+        done = regard("predict", toy_run, *written, stdin="äöü\näöü\n".encode("latin-1"))
+        assert done.status == 2
+        assert (output.read_text() if written else done.out) == "\n\n"  # line N answers line N all the same
     assert done.err.splitlines()[-1].startswith(
         "regard: standard input: none of 2 lines could be answered; the first: "
     )

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regard.cli.options import Batch, Device, Runs, Threads
+from regard.data.config import MOST_TOKENS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -18,72 +21,81 @@ SHOWN_PROBLEMS = 10
 """Refused lines named on standard error; the others are counted. JSON lines name every one."""
 
 
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; default: the lines of --input.")]
+Input = Annotated[
+    str | None, typer.Option("--input", "-i", metavar="FILE", help="One text a line, .gz too; - is standard input.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Written whole or not at all.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", metavar="text|tsv|jsonl", help="Default: text, or tsv where text is too little."),
+]
+NBest = Annotated[int | None, typer.Option("--n-best", min=1, max=1000, help="Outputs for each text.")]
+Beam = Annotated[int | None, typer.Option("--beam", min=1, max=1000, help="Beam search of this width.")]
+Greedy = Annotated[bool, typer.Option("--greedy", help="The best token each time.")]
+Sample = Annotated[bool, typer.Option("--sample", help="Draw tokens at random.")]
+Temperature = Annotated[float | None, typer.Option("--temperature", help="With --sample: below 1 is careful.")]
+TopK = Annotated[int | None, typer.Option("--top-k", help="With --sample: among the k likeliest.")]
+TopP = Annotated[float | None, typer.Option("--top-p", help="With --sample: among those holding share p.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="With --sample: another seed, other draws.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the recipe's search, as length_penalty=0.6."),
+]
+Prefix = Annotated[str | None, typer.Option("--prefix", metavar="TEXT", help="Every output begins with it.")]
+Scores = Annotated[bool, typer.Option("--scores", help="Add tokens and their log-probabilities.")]
+Alignments = Annotated[bool, typer.Option("--alignments", help="Add where attention looked for each token.")]
+Picture = Annotated[
+    Path | None,
+    typer.Option("--attention", metavar="PICTURE", help="Draw the attention of one text: .png .svg .pdf."),
+]
+More = Annotated[list[str] | None, typer.Option("--ensemble", metavar="RUN", help="One more run, and one more …")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at a line that is too long or no UTF-8; default: an empty output.")
+]
+Chunk = Annotated[
+    int, typer.Option("--chunk", min=1, help="Lines read before answers are written; 1 answers each at once.")
+]
+Longest = Annotated[
+    int, typer.Option("--max-source-length", min=1, help="Tokens of a text; also 20 characters for each.")
+]
+Precision = Annotated[str | None, typer.Option("--precision", help="float32 or float64; default: as the weights are.")]
+
+
 def command(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run folder, or several with commas between them: an ensemble.")
-    ],
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="Texts; default: the lines of --input.")
-    ] = None,
-    input_: Annotated[
-        str | None, typer.Option("--input", "-i", metavar="FILE", help="One text a line, .gz too; - is standard input.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Written whole or not at all.")
-    ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", metavar="text|tsv|jsonl", help="Default: text, or tsv where text is too little."),
-    ] = None,
-    n_best: Annotated[int | None, typer.Option("--n-best", min=1, max=1000, help="Outputs for each text.")] = None,
-    beam: Annotated[int | None, typer.Option("--beam", min=1, max=1000, help="Beam search of this width.")] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="The best token each time.")] = False,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw tokens at random.")] = False,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="With --sample: below 1 is careful.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", help="With --sample: among the k likeliest.")] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="With --sample: among those holding share p.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="With --sample: another seed, other draws.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the recipe's search, as length_penalty=0.6."),
-    ] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", metavar="TEXT", help="Every output begins with it.")] = None,
-    scores: Annotated[bool, typer.Option("--scores", help="Add tokens and their log-probabilities.")] = False,
-    alignments: Annotated[
-        bool, typer.Option("--alignments", help="Add where attention looked for each token.")
-    ] = False,
-    attention: Annotated[
-        Path | None,
-        typer.Option("--attention", metavar="PICTURE", help="Draw the attention of one text: .png .svg .pdf."),
-    ] = None,
-    ensemble: Annotated[
-        list[str] | None, typer.Option("--ensemble", metavar="RUN", help="One more run, and one more …")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at a line that is too long or no UTF-8; default: an empty output.")
-    ] = False,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Texts at a time: memory and speed, never the result.")
-    ] = 64,
-    chunk: Annotated[
-        int, typer.Option("--chunk", min=1, help="Lines read before answers are written; 1 answers each at once.")
-    ] = 2000,
-    max_source_length: Annotated[
-        int, typer.Option("--max-source-length", min=1, help="Tokens of a text; also 20 characters for each.")
-    ] = 1000,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: physical cores.")] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="float32 or float64; default: as the weights are.")
-    ] = None,
+    run: Runs,
+    texts: Texts = None,
+    input_: Input = None,
+    output: Output = None,
+    format_: Format = None,
+    n_best: NBest = None,
+    beam: Beam = None,
+    greedy: Greedy = False,
+    sample: Sample = False,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    prefix: Prefix = None,
+    scores: Scores = False,
+    alignments: Alignments = False,
+    attention: Picture = None,
+    ensemble: More = None,
+    strict: Strict = False,
+    batch: Batch = 64,
+    chunk: Chunk = 2000,
+    max_source_length: Longest = MOST_TOKENS,
+    device: Device = "auto",
+    threads: Threads = None,
+    precision: Precision = None,
 ) -> None:
     """Answer texts with a trained run: line N out answers line N in.
 
     \b
     An empty line has an empty output. So has a line that is too long or no
-    UTF-8, and standard error says which (--strict stops there instead).
+    UTF-8, and standard error says which (--strict stops there instead). Where
+    no line at all can be answered, the exit status is 2, with all lines written.
 
     \b
     text   the best output, one line for each text
@@ -94,29 +106,33 @@ def command(
            outputs: [{text, score, log_prob, finished, tokens,
            token_log_probs, alignment}], source_tokens
     """
-    from regard.errors import RegardError
-    from regard.predict.formats import FORMATS
-
-    form = format_ or ("tsv" if scores or alignments or (n_best or 1) > 1 else "text")
-    if form not in FORMATS:
-        raise RegardError(f"--format: there is no {form!r}; choose one of {', '.join(FORMATS)}.")
-    if form == "text" and (scores or alignments or (n_best or 1) > 1):
-        raise RegardError("--format text is one output a line and nothing else; choose tsv or jsonl for the rest.")
-    if attention:
-        from regard.picture import check_path
-
-        check_path(attention)
+    form = _format(format_, scores or alignments or (n_best or 1) > 1, attention)
     predictor = _predictor(run, ensemble, device, threads, precision, max_source_length)
-    method = _method(greedy, sample)
-    options = dict(
-        method=method, beam=beam, n_best=n_best, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-    )
-    search = predictor.search_config(**{**_settings(settings or []), **_given(options)})
+    options = dict(n_best=n_best, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    given = _given({**options, "method": _method(greedy, sample)})
+    search = predictor.search_config(**{**_settings(settings or []), **given})
     where, lines = _lines(texts or [], input_)
     if attention:
         lines = _draw(predictor, list(lines), search, attention, prefix)
     written = dict(batch=batch, chunk=chunk, prefix=prefix, attention=alignments, strict=strict)
     _write(predictor, lines, search, where, output, form, scores, alignments, written)
+
+
+def _format(chosen: str | None, more: bool, picture: Path | None) -> str:
+    """The format of the answers, refused before a run is loaded; the same for the picture's suffix."""
+    from regard.errors import RegardError
+    from regard.predict.formats import FORMATS
+
+    form = chosen or ("tsv" if more else "text")
+    if form not in FORMATS:
+        raise RegardError(f"--format: there is no {form!r}; choose one of {', '.join(FORMATS)}.")
+    if form == "text" and more:
+        raise RegardError("--format text is one output a line and nothing else; choose tsv or jsonl for the rest.")
+    if picture:
+        from regard.picture import check_path
+
+        check_path(picture)
+    return form
 
 
 def _predictor(
@@ -231,8 +247,8 @@ def _write(
             file.flush()
         if refused > SHOWN_PROBLEMS:
             print(f"regard: and {refused - SHOWN_PROBLEMS:,} more lines were refused.", file=sys.stderr)
-        if refused and refused == asked:
-            raise RegardError(f"{where}: none of {asked:,} lines could be answered; the first: {first}")
+    if refused and refused == asked:  # the lines are written all the same: line N answers line N
+        raise RegardError(f"{where}: none of {asked:,} lines could be answered; the first: {first}")
 
 
 def _draw(predictor: Predictor, lines: list[Line], search: SearchConfig, path: Path, prefix: str | None) -> list[Line]:
