@@ -90,6 +90,7 @@ def test_evaluate_an_ensemble_on_files(regard: Regard, toy_run: Path, tmp_path: 
 
 def test_evaluate_mistakes(regard: Regard, toy_run: Path, tmp_path: Path) -> None:
     for arguments, message in {
+        ("--data", "test", "--source", "x", "--references", "x"): "--data test and --source: give one of them.",
         ("--data", "dev"): "there is no split 'dev'",
         ("--references", "x"): "--references: of which texts? Name them with --source.",
         ("data.root=/absent",): "test.tsv: no such file below /absent",
@@ -97,6 +98,19 @@ def test_evaluate_mistakes(regard: Regard, toy_run: Path, tmp_path: Path) -> Non
     }.items():
         done = regard("evaluate", toy_run, *arguments)
         assert (done.status, done.out) == (2, "") and message in done.err
+
+
+def test_bad_lines_of_a_split_are_said(regard: Regard, toy_run: Path, tmp_path: Path) -> None:
+    rows = (toy_run.parent / "test.tsv").read_text(encoding="utf-8")
+    (tmp_path / "test.tsv").write_text(rows + "no columns\n" + rows, encoding="utf-8")
+    root = f"data.root={tmp_path}"
+    said = "bad lines, left out: 1; the first: test.tsv line 81: 1 column, expected 2."
+    done = regard("evaluate", toy_run, root, "--json", tmp_path / "result.json")
+    assert done.status == 0 and said in done.out
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert result["bad"] == 1 and result["first_bad"].startswith("test.tsv line 81")
+    done = regard("compare", toy_run, toy_run, root)
+    assert done.status == 0 and said in done.out
 
 
 def test_compare_runs(regard: Regard, toy_run: Path, worse: Path, tmp_path: Path) -> None:
@@ -132,6 +146,17 @@ def test_compare_files(regard: Regard, tmp_path: Path) -> None:
     assert exact["a"] == pytest.approx(100 * 40 / 60) and exact["winner"] == "A"
 
 
+def test_ter_is_lower_cased_in_evaluate_as_in_compare(toy_run: Path) -> None:
+    from regard.cli.compare import _metrics
+    from regard.tasks import TASKS
+
+    recipe = Run(toy_run).recipe
+    for lowercase in (False, True):
+        score = recipe.score.model_copy(update={"lowercase": lowercase})
+        in_evaluate = TASKS["translate"](recipe.model_copy(update={"score": score})).scorers()
+        assert in_evaluate == _metrics("bleu,chrf,ter", None, lowercase)
+
+
 def test_compare_mistakes(regard: Regard, toy_run: Path, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("A\nB\n", encoding="utf-8")
     (tmp_path / "b").write_text("A\n", encoding="utf-8")
@@ -142,6 +167,11 @@ def test_compare_mistakes(regard: Regard, toy_run: Path, tmp_path: Path) -> None
         (a, toy_run): "one is a file and one is not",
         (a, a, "--references", a, "--metrics", "bleau"): "--metrics: there is no 'bleau'; did you mean bleu",
         (a, a, "--references", a, "--tokenize", "14a"): "--tokenize: there is no '14a'",
+        (a, a, "--references", a, "--metrics", "chrf", "--tokenize", "none"): "--tokenize: for BLEU",
+        (a, a, "--references", a, "search.beam=2"): "search.beam=2: for runs, and these are files",
+        (a, a, "--references", a, "--source", a, "--data", "test"): "--data, --source: for runs, and these are files",
+        (toy_run, toy_run, "--metrics", "wer"): "--metrics: for files of outputs, and these are runs",
+        (toy_run, toy_run, "--tokenize", "13a", "--lowercase"): "--tokenize, --lowercase: for files of outputs",
         (tmp_path / "x", tmp_path / "y"): "x: no such run folder",
     }.items():
         done = regard("compare", *arguments)

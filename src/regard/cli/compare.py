@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regard.cli.options import Batch, Device, Json, References, Source, Threads
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,6 +39,17 @@ class Row:
         return "A" if (self.paired.delta > 0) == self.metric.higher_is_better else "B"
 
 
+Split = Annotated[
+    str | None,
+    typer.Option("--data", metavar="train|valid|test", help="For runs: a split of A's recipe; default test."),
+]
+Names = Annotated[
+    str | None, typer.Option("--metrics", help="For files: names from `regard list metrics`; default bleu,chrf,ter.")
+]
+Tokenize = Annotated[str | None, typer.Option("--tokenize", help="For files: BLEU's tokenizer; default 13a.")]
+Lowercase = Annotated[bool, typer.Option("--lowercase", help="For files: compare lower-cased texts (TER always does).")]
+
+
 def command(
     a: Annotated[str, typer.Argument(metavar="A", help="A run folder, or a file of outputs, one a line.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The same kind.")],
@@ -44,26 +57,16 @@ def command(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="For both runs: search.*, score.* or data.root of the recipe."),
     ] = None,
-    split: Annotated[str, typer.Option("--data", metavar="train|valid|test", help="A split of A's recipe.")] = "test",
-    source: Annotated[
-        Path | None, typer.Option("--source", metavar="FILE", help="Other data for runs: texts, one a line.")
-    ] = None,
-    references: Annotated[
-        list[Path] | None,
-        typer.Option("--references", metavar="FILE", help="References, line by line; once for each set."),
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option("--metrics", help="For files: names from `regard list metrics`; default bleu,chrf,ter."),
-    ] = None,
-    tokenize: Annotated[str, typer.Option("--tokenize", help="For files: BLEU's tokenizer.")] = "13a",
-    lowercase: Annotated[bool, typer.Option("--lowercase", help="For files: compare lower-cased texts.")] = False,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Texts at a time: memory and speed, never the result.")
-    ] = 64,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: physical cores.")] = None,
+    split: Split = None,
+    source: Source = None,
+    references: References = None,
+    metrics: Names = None,
+    tokenize: Tokenize = None,
+    lowercase: Lowercase = False,
+    json_: Json = None,
+    batch: Batch = 64,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Two runs, or two files of outputs, on the same sentences: paired bootstrap of the difference.
 
@@ -71,38 +74,61 @@ def command(
     Each of 1,000 draws takes the same sentences for both. The p-value is
     two-sided; below 0.05 the better one is named.
     """
-    import json
-
-    from rich.console import Console
-
-    from regard.cli.output import writing
     from regard.errors import RegardError
 
     files = [Path(system).is_file() for system in (a, b)]
+    for_runs = {"--data": split, "--source": source, **dict.fromkeys(overrides or [], True)}
+    for_files = {"--metrics": metrics, "--tokenize": tokenize, "--lowercase": lowercase}
     if not any(files):
-        rows, names = _runs(a, b, overrides or [], split, source, references or [], batch, device, threads)
+        _refuse(
+            for_files, "files of outputs, and these are runs; set score.* of their recipes, as score.lowercase=true"
+        )
+        rows, facts = _runs(a, b, overrides or [], split, source, references or [], batch, device, threads)
     elif not all(files):
         raise RegardError(f"{a} and {b}: one is a file and one is not; give two run folders or two files of outputs.")
     else:
-        rows, names = _files(a, b, references or [], _metrics(metrics or "bleu,chrf,ter", tokenize, lowercase))
+        _refuse(for_runs, "runs, and these are files of outputs; name their references with --references")
+        rows, facts = _files(a, b, references or [], _metrics(metrics or "bleu,chrf,ter", tokenize, lowercase))
     if json_:
-        with writing(json_) as file:
-            file.write(json.dumps({"a": a, "b": b, **names, "metrics": _records(rows)}, ensure_ascii=False, indent=2))
-            file.write("\n")
+        _write_json(json_, {"a": a, "b": b, **facts, "metrics": _records(rows)})
+    _print(rows, a, b, facts)
+
+
+def _refuse(options: dict[str, Any], what: str) -> None:
+    """Options that would do nothing: whoever gives one expects it to."""
+    from regard.errors import RegardError
+
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise RegardError(f"{', '.join(given)}: for {what}.")
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    import json
+
+    from regard.cli.output import writing
+
+    with writing(path) as file:
+        file.write(json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+
+
+def _print(rows: list[Row], a: str, b: str, facts: dict[str, Any]) -> None:
+    from rich.console import Console
+
     console = Console()
     console.print(_table(rows))
-    for letter, name in (("A", a), ("B", b)):
-        console.print(f"{letter}  {name}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"on {names['data']}, {names['sentences']:,} sentences", markup=False, highlight=False, soft_wrap=True
-    )
+    lines = [f"A  {a}", f"B  {b}", f"on {facts['data']}, {facts['sentences']:,} sentences"]
+    if facts.get("bad"):
+        lines.append(f"bad lines, left out: {facts['bad']:,}; the first: {facts['first_bad']}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _runs(
     a: str,
     b: str,
     overrides: list[str],
-    split: str,
+    split: str | None,
     source: Path | None,
     references: list[Path],
     batch: int,
@@ -123,7 +149,9 @@ def _runs(
             "differently; name one set with --source and --references, or compare files of outputs."
         )
     rows = _rows(results[0].metrics, results[0].statistics, results[1].statistics)
-    return rows, {"data": results[0].data["name"], "sentences": results[0].sentences}
+    one = results[0]
+    facts = {"data": one.data["name"], "sentences": one.sentences, "bad": one.bad, "first_bad": one.first_bad}
+    return rows, facts
 
 
 def _files(a: str, b: str, references: list[Path], metrics: list[Metric]) -> tuple[list[Row], dict[str, Any]]:
@@ -156,18 +184,20 @@ def _rows(metrics: Sequence[Metric], first: dict[str, np.ndarray], second: dict[
     return rows
 
 
-def _metrics(names: str, tokenize: str, lowercase: bool) -> list[Metric]:
+def _metrics(names: str, tokenize: str | None, lowercase: bool) -> list[Metric]:
     from pydantic import ValidationError
 
     from regard.errors import RegardError
     from regard.recipe_errors import nearest
     from regard.score import METRICS
 
+    if tokenize and "bleu" not in names.split(","):
+        raise RegardError(f"--tokenize: for BLEU, and --metrics is {names}; leave it out, or add bleu.")
     chosen: list[Metric] = []
     for name in names.split(","):
         if name not in METRICS:
             raise RegardError(f"--metrics: there is no {name!r}{nearest(name, list(METRICS))}")
-        options: dict[str, Any] = {"tokenize": tokenize} if name == "bleu" else {}
+        options: dict[str, Any] = {"tokenize": tokenize} if name == "bleu" and tokenize else {}
         if lowercase:
             options["lowercase"] = True
         try:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regard.cli.options import Batch, Device, Json, References, Runs, Source, Threads
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -15,30 +17,23 @@ if TYPE_CHECKING:
 
 
 def command(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run folder, or several with commas between them: an ensemble.")
-    ],
+    run: Runs,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="search.*, score.* or data.root of the recipe, as search.beam=10."),
     ] = None,
-    split: Annotated[str, typer.Option("--data", metavar="train|valid|test", help="A split of the recipe.")] = "test",
-    source: Annotated[
-        Path | None, typer.Option("--source", metavar="FILE", help="Other data: texts, one a line.")
+    split: Annotated[
+        str | None, typer.Option("--data", metavar="train|valid|test", help="A split of the recipe; default test.")
     ] = None,
-    references: Annotated[
-        list[Path] | None,
-        typer.Option("--references", metavar="FILE", help="Its references, line by line; once for each set."),
-    ] = None,
+    source: Source = None,
+    references: References = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the outputs, one a line.")
     ] = None,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Texts at a time: memory and speed, never the result.")
-    ] = 64,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: physical cores.")] = None,
+    json_: Json = None,
+    batch: Batch = 64,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Score a run on data with references: its search, the task's metrics with bootstrap intervals, perplexity.
 
@@ -77,14 +72,16 @@ def open_run(run: str, overrides: list[str], device: str, threads: int | None) -
     return load(runs, device=device, threads=threads_for(threads, 1), overrides=overrides)
 
 
-def choose_data(predictor: Predictor, split: str, source: Path | None, references: list[Path]) -> Examples:
+def choose_data(predictor: Predictor, split: str | None, source: Path | None, references: list[Path]) -> Examples:
     """Files where they are named, else a split of the recipe."""
     from regard.errors import RegardError
     from regard.predict.evaluate import file_examples, split_examples
 
     if source is None and references:
         raise RegardError("--references: of which texts? Name them with --source.")
-    return file_examples(predictor, source, references) if source else split_examples(predictor, split)
+    if source and split:
+        raise RegardError(f"--data {split} and --source: give one of them.")
+    return file_examples(predictor, source, references) if source else split_examples(predictor, split or "test")
 
 
 def measure(predictor: Predictor, data: Examples, batch: int) -> Evaluation:
@@ -117,6 +114,8 @@ def facts(result: Evaluation) -> list[str]:
     lines = [
         f"data    {result.data['name']}: {', '.join(result.data['files'])}; {result.sentences:,} sentences{refused}"
     ]
+    if result.bad:
+        lines.append(f"        bad lines, left out: {result.bad:,}; the first: {result.first_bad}")
     for run in result.runs:
         update = f"update {run['update']:,}" if run["update"] is not None else "weights"
         lines.append(f"run     {run['path']}, {run['status']}: {update}, SHA-256 {run['weights_sha256'][:12]}…")
@@ -124,6 +123,8 @@ def facts(result: Evaluation) -> list[str]:
     forced = (
         "perplexity and accuracy (share of tokens that rank first) count target tokens and ends, the ones before given"
     )
+    if result.unscored:
+        forced += f"; {result.unscored:,} pairs with a side that is too long are left out"
     return [*lines, f"search  {describe_search(result)}, {speed}", *signatures, forced]
 
 
