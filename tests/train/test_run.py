@@ -25,7 +25,7 @@ from regard.recipe import Recipe
 from regard.tasks import TASKS
 from regard.train import Run, train
 from regard.train.run import _record_data
-from regard.train.signals import Interrupted
+from regard.train.signals import Interrupted, StopRequest
 
 SYLLABLES = ("ka", "to", "mi", "re", "su", "no", "la")
 
@@ -251,11 +251,58 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path, make: Make, monkeyp
         train(make(), tmp_path / "run", console=console)
     assert caught.value.exit_code == 130 and signal.getsignal(signal.SIGINT) is before
     path = tmp_path / "run"
-    assert f"to resume: regard train {path / 'recipe.yaml'} --run {path}" in said(console)
+    assert "finishing this update, then saving; again to stop at once" in said(console)
+    assert f"saved at update 3; to resume: regard train {path / 'recipe.yaml'} --run {path}" in said(console)
     run = Run(path)
     assert run.status == "interrupted" and run.info["update"] == 3
     train(run.recipe, path, console=quiet())
     assert equal_weights(run, train(make(), tmp_path / "whole", console=quiet()))
+
+
+def test_a_signal_before_the_first_update_acts_at_once(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regard.train.run._facts", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    console = quiet()
+    with pytest.raises(Interrupted, match="stopped before the first update; nothing was kept") as caught:
+        train(make(), tmp_path / "run", console=console)
+    assert caught.value.exit_code == 143
+    assert said(console).endswith("stopped before the first update; nothing was kept\n")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [(3, "stopped before the first checkpoint; to begin again: "), (6, "stopped; resume goes on from update 4: ")],
+)
+def test_a_second_signal_stops_without_saving(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, update: int, message: str
+) -> None:
+    from regard.train import optimise
+
+    step, calls = optimise.Optimiser.step, []
+
+    def interrupting(self: Any, *args: Any) -> None:
+        calls.append(1)
+        step(self, *args)
+        if len(calls) == update:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(optimise.Optimiser, "step", interrupting)
+    console = quiet()
+    with pytest.raises(Interrupted, match=message):
+        train(make(), tmp_path / "run", console=console)
+    assert said(console).count("saved") == 0 and message in said(console)
+    assert Run(tmp_path / "run").status == "interrupted"
+
+
+def test_signals_in_quick_succession_leave_the_cleaning_up_alone() -> None:
+    with StopRequest() as stop:
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # the same wish
+        assert stop.number is None
 
 
 def test_fine_tuning(tmp_path: Path, make: Make) -> None:

@@ -58,6 +58,12 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return tensors, state
 
 
+def newest_update(folder: Path) -> int | None:
+    """The update of the newest checkpoint in `folder`, or None where there is none."""
+    found = _folders(folder)
+    return int(found[-1].name) if found else None
+
+
 def clean(folder: Path, names: Collection[str] | None = None) -> None:
     """Remove what a killed writer left under the temporary names of files with these names; None: of checkpoints.
     Only the holder of the run's lock may."""

@@ -100,6 +100,7 @@ class Trainer:
     def run_to_end(self) -> dict[str, float]:
         """Train until a limit ends it, then evaluate the best weights in full; returns the final scores."""
         if not self.state.ended:
+            self.stop.after_update()
             for group in self._groups():
                 self._update(group)
                 if self._after_update():
@@ -192,7 +193,7 @@ class Trainer:
         if due or state.ended or asked or (config.save_every and state.update % config.save_every == 0):
             self._save()
         if asked and self.stop.number is not None:
-            raise Interrupted(self.stop.number, f"stopped and saved at update {state.update}")
+            raise Interrupted(self.stop.number, f"saved at update {state.update}", saved=state.update)
         return bool(state.ended) or asked
 
     def _reason(self, late: bool) -> str:

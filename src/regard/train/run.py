@@ -17,6 +17,7 @@ from torch import nn
 from regard.errors import RegardError
 from regard.recipe import Recipe, difference, find_recipe, load_recipe
 from regard.tasks import TASKS
+from regard.train.checkpoint import newest_update
 from regard.train.config import TrainConfig
 from regard.train.display import Display, scores
 from regard.train.files import json_bytes, write_bytes
@@ -48,7 +49,8 @@ def train(
     run_dir     default: runs/<the recipe's name> below the working directory
     overrides   `key=value`; only with a name or a path
 
-    Ctrl-C and SIGTERM finish the update, save, say how to resume and raise Interrupted (a KeyboardInterrupt).
+    Ctrl-C and SIGTERM finish the update, save, say how to resume and raise Interrupted (a KeyboardInterrupt);
+    before the first update, and when sent again, they stop at once.
     """
     began = time.monotonic()
     if not isinstance(recipe, Recipe):
@@ -60,24 +62,21 @@ def train(
     main = not has_launcher() or os.environ.get("RANK", "0") == "0"
     if not main:
         ignore_signals()
+    display = Display(console if main else Console(quiet=True))
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopRequest()) if main else StopRequest()
+        stop = stack.enter_context(StopRequest(display.line)) if main else StopRequest()
         if main:
             stack.enter_context(run.locked(recipe.to_yaml().encode()))
-            stack.push(lambda error, *_: run.abandon() if error else None)
+            stack.enter_context(_leaving(run, display))
             if _finished(run, recipe):
                 found = scores(run.best)
-                Display(console).line(f"{run.path} is finished: {found}. To train anew, choose another run folder.")
+                display.line(f"{run.path} is finished: {found}. To train anew, choose another run folder.")
                 return run
-        display = Display(console if main else Console(quiet=True))
         stack.enter_context(_machine(recipe.train))
         device = resolve_device(recipe.train.device)
         ranks = stack.enter_context(join(recipe.train.processes, run.path / "recipe.yaml", run.path, device))
         stack.enter_context(display)
-        try:
-            _train(recipe, run, device, display, stop, ranks, began)
-        except Interrupted as interruption:
-            raise _interrupted(run, display, interruption.exit_code) from None
+        _train(recipe, run, device, display, stop, ranks, began)
     return run
 
 
@@ -221,13 +220,34 @@ def _resume_message(trainer: Trainer, display: Display, facts: dict[str, Any]) -
         display.line(f"this is not the machine the run was begun on ({was}): weights will differ by rounding")
 
 
-def _interrupted(run: Run, display: Display, exit_code: int) -> Interrupted:
-    """Mark the run, and say how to go on."""
-    run.write_info(status="interrupted")
-    recipe = shlex.quote(str(run.path / "recipe.yaml"))
-    message = f"stopped and saved; to resume: regard train {recipe} --run {shlex.quote(str(run.path))}"
-    display.line(message)
-    return Interrupted(exit_code - 128, message)
+@contextlib.contextmanager
+def _leaving(run: Run, display: Display) -> Iterator[None]:
+    """After any failure remove a run that made no update; after a signal say what was kept and how to go on."""
+    try:
+        yield
+    except Interrupted as interruption:
+        run.abandon()
+        message = _stopped(run, interruption.saved)
+        display.line(message)
+        raise Interrupted(interruption.exit_code - 128, message, saved=interruption.saved) from None
+    except BaseException:
+        run.abandon()
+        raise
+
+
+def _stopped(run: Run, saved: int | None) -> str:
+    """What a signal left; marks the run where there is one."""
+    if not run.has_updates:
+        return "stopped before the first update; nothing was kept"
+    if run.status == "training":
+        run.write_info(status="interrupted")
+    newest = newest_update(run.path / "checkpoint")
+    again = f"regard train {shlex.quote(str(run.path / 'recipe.yaml'))} --run {shlex.quote(str(run.path))}"
+    if newest is None:
+        return f"stopped before the first checkpoint; to begin again: {again}"
+    if saved == newest:
+        return f"stopped; saved at update {newest:,}; to resume: {again}"
+    return f"stopped; resume goes on from update {newest:,}: {again}"
 
 
 def _draw(run: Run, recipe: Recipe) -> None:

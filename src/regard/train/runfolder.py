@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SIDES = ("source", "target")
 WRITTEN = (
+    "metrics.jsonl",
     "data-report.json",
     *(f"tokenizer-{side}.json" for side in SIDES),
     "weights.safetensors",
@@ -38,8 +39,7 @@ WRITTEN = (
     "recipe.yaml",
     "lock",
 )
-"""Files of a run that are replaced as a whole, in the order of removing them: what is left at any moment is
-either still a run or may become one."""
+"""What a run writes, in the order of removing it: what is left at any moment is a run, or may become one."""
 
 
 class Run:
@@ -108,6 +108,12 @@ class Run:
         """The log's records."""
         return read_metrics(self.path / "metrics.jsonl")
 
+    @property
+    def has_updates(self) -> bool:
+        """Whether training has come so far as to log an update."""
+        path = self.path / "metrics.jsonl"
+        return path.is_file() and b'{"type": "train"' in path.read_bytes()
+
     # Writing: for the holder of the lock
 
     def write_info(self, **changes: Any) -> None:
@@ -139,7 +145,7 @@ class Run:
     def abandon(self) -> None:
         """Remove what the holder of the lock wrote for a run that did not come to its first update, so that the next
         try is free. What was there before the lock was taken stays."""
-        if (self.path / "metrics.jsonl").exists():
+        if self.has_updates:
             return
         for name in WRITTEN:
             if name not in self._before:
