@@ -50,6 +50,22 @@ def test_malformed_lines(tmp_path: Path, text: str, message: str) -> None:
         read_vectors(write(tmp_path, text), {"hund", "ein"}, 2)
 
 
+@pytest.mark.parametrize("spoil", ["cut", "changed", "plain"])
+def test_a_damaged_gzip_file_is_one_sentence(tmp_path: Path, spoil: str) -> None:
+    path = tmp_path / "vectors.txt.gz"
+    whole = gzip.compress(("2000 2\n" + "".join(f"w{n} {n} 1\n" for n in range(2000))).encode())
+    content = {
+        "cut": whole[: len(whole) // 2],
+        "changed": whole[:2000] + b"\xff" * 200 + whole[2200:],
+        "plain": GOOD.encode(),
+    }
+    path.write_bytes(content[spoil])
+    with pytest.raises(
+        RegardError, match=r"vectors.txt.gz: damaged after line [\d,]+ \(.*fetch or pack the file again"
+    ):
+        read_vectors(path, {"w1"}, 2)
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "vectors.bin"
     path.write_bytes(b"1 2\nhund \xff\xfe\x00\x01\n")

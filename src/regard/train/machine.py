@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
@@ -42,15 +43,18 @@ def physical_cores() -> int:
 
 
 def memory_mib() -> float:
-    """Memory this process holds now (resident set), in MiB; its peak where the system does not say."""
+    """Memory this process holds now (resident set), in MiB; its peak where the system does not say, 0 on Windows."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     except (OSError, ValueError):
-        import resource  # not on Windows, which this line does not reach in tests
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if sys.platform == "darwin" else 2**10)
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -59,13 +63,17 @@ def resolve_device(wanted: str) -> torch.device:
 
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise RegardError(f"train.device: no device {wanted!r}; use auto, cpu, cuda or cuda:1.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if wanted == "cpu":
+        return torch.device("cpu")
+    named = re.fullmatch(r"cuda(?::(\d{1,3}))?", wanted)
+    if not named:
+        raise RegardError(f"train.device: no device {wanted!r}; use auto, cpu, cuda or cuda:1.")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
         raise RegardError(f"train.device: {wanted}, but torch sees no GPU here; use auto or cpu.")
-    return device
+    if named[1] and int(named[1]) >= count:
+        raise RegardError(f"train.device: {wanted}, but torch sees {count} here, the last is cuda:{count - 1}.")
+    return torch.device(wanted)
 
 
 def describe() -> dict[str, Any]:

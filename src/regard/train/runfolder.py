@@ -198,6 +198,10 @@ def _is_ours(path: Path, recipe: bytes) -> bool:
     return bool(recipe) and content == recipe
 
 
+LOCKED_BYTE = 1 << 20
+"""Which byte of `lock` Windows locks: one beyond its content, which a second process must be able to read."""
+
+
 def _lock(descriptor: int) -> bool:
     """Whether the file could be locked for us alone, until it is closed or this process ends."""
     try:
@@ -205,6 +209,7 @@ def _lock(descriptor: int) -> bool:
     except ImportError:  # Windows
         import msvcrt
 
+        os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)  # it locks from the position on, which differs with the content
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except OSError:

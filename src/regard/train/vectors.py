@@ -6,6 +6,7 @@ The file is read as a stream: only the vectors of pieces in the vocabulary are k
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def _lines(path: Path) -> Iterator[str]:
         raise RegardError(
             f"{path} line {number}: not UTF-8 (byte {error.start}): is this word2vec's binary format?"
         ) from None
-    except (OSError, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RegardError(f"{path}: damaged after line {number:,} ({error}): fetch or pack the file again.") from None
+    except OSError as error:
         raise RegardError(f"{path}: cannot be read ({error}); set train.pretrained to an existing file.") from None
 
 
