@@ -222,6 +222,20 @@ def test_errors_of_one_file(tmp_path: Path, name: str, content: bytes, more: dic
         read(config(tmp_path, name, **more))
 
 
+def test_a_user_without_a_home_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = r"~nobody-here/x: that user has no home folder here; write the path out\."
+    with pytest.raises(RegardError, match=f"^data.root: {said}"):
+        read(config(Path("~nobody-here/x"), "d.tsv"))
+    with pytest.raises(RegardError, match=f"^the recipe's data: {said}"):
+        read(config(tmp_path, "~nobody-here/x"))
+    (tmp_path / "d.tsv").write_text("a\tb\n")
+    with pytest.raises(RegardError, match=f"^data.cache or REGARD_CACHE: {said}"):
+        prepare(config(tmp_path, "d.tsv", cache="~nobody-here/x"))
+    monkeypatch.setenv("REGARD_DATA", "~nobody-here/x")
+    with pytest.raises(RegardError, match=f"^REGARD_DATA: {said}"):
+        read(config(tmp_path, "d.tsv").model_copy(update={"root": None}))
+
+
 def test_damaged_parquet_is_one_sentence(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -28,7 +28,7 @@ def find(name: str, root: str | None, about: object = None) -> Path:
     if name.startswith("package:"):
         return _in_package(name)
     base, chosen = _root(root)
-    path = base / Path(name).expanduser()
+    path = base / expanded(name, "the recipe's data")
     if path.is_dir():
         raise RegardError(f"{path} is a folder, expected a file: name a file in it.")
     if not path.exists():
@@ -42,8 +42,16 @@ def find(name: str, root: str | None, about: object = None) -> Path:
 
 def folder(name: str, root: str | None) -> Path | None:
     """The folder of that name below the root, if there is one."""
-    path = _root(root)[0] / Path(name).expanduser()
+    path = _root(root)[0] / expanded(name, "the recipe's data")
     return path if path.is_dir() else None
+
+
+def expanded(path: str | Path, named_by: str) -> Path:
+    """The path with `~` and `~user` replaced by that user's home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        raise RegardError(f"{named_by}: {path}: that user has no home folder here; write the path out.") from None
 
 
 def describe(about: object) -> str:
@@ -105,9 +113,9 @@ def opened(path: Path) -> IO[bytes]:
 
 def _root(root: str | None) -> tuple[Path, str]:
     if root is not None:
-        return Path(root).expanduser(), "data.root"
+        return expanded(root, "data.root"), "data.root"
     if named := os.environ.get("REGARD_DATA"):
-        return Path(named).expanduser(), "REGARD_DATA"
+        return expanded(named, "REGARD_DATA"), "REGARD_DATA"
     return Path.cwd(), "the current folder, as neither data.root nor REGARD_DATA is set"
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from regard.data.config import DataConfig, SplitConfig
-from regard.data.files import find, raw_lines
+from regard.data.files import expanded, find, raw_lines
 from regard.data.formats import table_format
 from regard.data.read import Problems, load_hub, read_split, split_files
 from regard.data.report import data_report
@@ -204,8 +204,8 @@ def _sweep(cache: Path) -> None:
 
 
 def _cache(data: DataConfig) -> Path:
-    named = data.cache or os.environ.get("REGARD_CACHE") or Path.home() / ".cache" / "regard"
-    return Path(named).expanduser() / "data"
+    named = data.cache or os.environ.get("REGARD_CACHE") or "~/.cache/regard"
+    return expanded(named, "data.cache or REGARD_CACHE") / "data"
 
 
 def _content(split: SplitConfig, data: DataConfig, training: bool, about: object) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from regard.data.batches import Indices
 from regard.data.config import DataConfig, SplitConfig
+from regard.data.files import expanded
 from regard.data.prepare import Pairs, prepare_split
 from regard.data.read import split_files
 from regard.decode.config import SearchConfig
@@ -193,7 +194,7 @@ def _prepared(predictor: Predictor, name: str, split: SplitConfig, data: DataCon
 
 def _absolute(path: str | Path) -> str:
     """Named on the command line, so below the working directory and not below data.root."""
-    return str(Path(path).expanduser().absolute())
+    return str(expanded(path, "--source or --references").absolute())
 
 
 def _describe(path: Path, info: Mapping[str, Any]) -> dict[str, Any]:
