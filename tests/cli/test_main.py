@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,6 +113,18 @@ def test_a_full_disk_is_no_traceback(
     command(fail)
     assert run("try") == 2
     assert capsys.readouterr().err == "regard: runs/x/last.safetensors: No space left on device.\n"
+
+
+def test_a_terminal_that_lacks_characters() -> None:
+    """Windows' code page has no tick: it becomes a question mark, and not a traceback after the training."""
+    code = (
+        "import sys, types; from regard import cli; module = types.ModuleType('try_');"
+        "module.command = lambda: print('right ✓, a █, 3 − 2'); sys.modules['regard.cli.try_'] = module;"
+        "cli.COMMANDS['try'] = ('regard.cli.try_', 'Only in this test.'); cli.main(['try'])"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252:strict"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert (done.returncode, done.stdout.rstrip()) == (0, b"right ?, a ?, 3 ? 2"), done.stderr
 
 
 def test_interruption(command: Callable[[Callable[[], None]], None], capsys: pytest.CaptureFixture[str]) -> None:

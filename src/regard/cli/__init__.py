@@ -10,6 +10,7 @@ standard error and exit status 2; `--debug` shows where it came from.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -94,6 +95,9 @@ def load_command(name: str) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and leave with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")  # a table's line or tick that the terminal lacks is no error
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = given[: given.index("--")] if "--" in given else given
     if "--debug" in words:  # anywhere on the line

@@ -164,7 +164,7 @@ def finish(folder: Path, meta: dict[str, Any]) -> None:
     """Write meta.json, last, with the sizes of the files; everything is on the disk when this returns."""
     sizes = {}
     for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
+        with path.open("r+b") as file:  # Windows syncs nothing that is open for reading only
             os.fsync(file.fileno())
         sizes[path.name] = path.stat().st_size
     with (folder / "meta.json").open("w", encoding="utf-8") as file:
