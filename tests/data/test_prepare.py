@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import pytest
 from regard.data import store
 from regard.data.batches import BatchPlan, collate
 from regard.data.config import DataConfig, SplitConfig, TextConfig
-from regard.data.prepare import file_hash, prepare, prepare_split
+from regard.data.prepare import file_hash, learn_tokenizers, prepare, prepare_split
 from regard.data.read import read_split
 from regard.errors import RegardError
 
@@ -211,6 +212,46 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     data = made(tmp_path).model_copy(update={"cache": str(tmp_path / "file")})
     with pytest.raises(RegardError, match=r"cannot be written to .*set data\.cache"):
         prepare(data)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions")
+def test_another_user_may_read_the_cache(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        prepare(made(tmp_path))
+    finally:
+        os.umask(before)
+    entries = list((tmp_path / "cache" / "data").iterdir())
+    assert len(entries) == 4  # tokenizers, two splits, the report
+    assert {entry.stat().st_mode & 0o777 for entry in entries} == {0o755}
+
+
+def test_what_is_synced_is_open_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses to sync a file that is open for reading only."""
+    monkeypatch.setattr("regard.data.store.os.fsync", lambda descriptor: os.write(descriptor, b""))
+    assert len(prepare(made(tmp_path)).train) == 300
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_large_parquet_gives_a_sample_to_the_vocabulary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [f"w{i % 3}" for i in range(300)]
+    path = tmp_path / "d.parquet"
+    pq.write_table(pa.table({"a": texts, "b": texts}), path)
+    if packed:
+        path = tmp_path / "d.parquet.gz"
+        path.write_bytes(gzip.compress((tmp_path / "d.parquet").read_bytes()))
+    split, word = SplitConfig(table=path.name), TextConfig(tokenizer="word")
+    data = DataConfig(
+        root=str(tmp_path), cache=str(tmp_path / "cache"), train=split, valid=split, source=word, target=word
+    )
+    assert learn_tokenizers(data)["source"].size == 260 + 4  # w0 w1 w2 and the space
+    monkeypatch.setattr("regard.data.prepare.VOCABULARY_LINES", 100)
+    assert learn_tokenizers(data)["source"].size == 260 + 2  # every third row, not found in the cache
 
 
 def test_an_error_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -131,14 +131,6 @@ def _words(tokenizer: Tokenizer) -> set[str]:
     return set(tokenizer._names[len(SPECIAL_NAMES) + 256 :])
 
 
-def test_shared_vocabulary_keeps_each_sides_cleaning() -> None:
-    other = Tokenizer.train(["das haus", "The house"], TextConfig(tokenizer="word"))
-    one = other.with_config(TextConfig(tokenizer="word", lowercase=True))
-    assert one.size == other.size == 260 + 5
-    assert one.decode(one.encode(["The HOUSE"])[0]) == "the house"
-    assert other.decode(other.encode(["The HOUSE"])[0]) == "The HOUSE"
-
-
 def test_vocabulary_of_three_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"vocabulary of 3 is too small.*261"):
         TextConfig(vocab=3)

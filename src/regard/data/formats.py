@@ -74,6 +74,12 @@ def read_parquet(path: Path, columns: Sequence[Column], separator: str | None) -
         raise RegardError(f"{path} is empty: it has columns but no rows.")
 
 
+def parquet_rows(path: Path) -> int:
+    """How many rows there are, from the end of the file."""
+    with _parquet_file(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def _parquet_file(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq

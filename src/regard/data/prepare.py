@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from regard.data.config import DataConfig, SplitConfig
 from regard.data.files import expanded, find, raw_lines
-from regard.data.formats import table_format
+from regard.data.formats import parquet_rows, table_format
 from regard.data.read import Problems, load_hub, read_split, split_files
 from regard.data.report import data_report
 from regard.data.store import Pairs, finish, write_store
@@ -122,6 +122,8 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
     """The vocabularies of both sides, from the training split; with `shared_vocabulary`, one for both."""
     configs = {"source": data.source, "target": data.target}
     content = _content(data.train, data, True, about)
+    if (rows := sum(map(parquet_rows, _parquet_files(data.train, data, about)))) > VOCABULARY_LINES:
+        content["rows"] = rows  # of other formats the key says nothing, as it never did
     key = _hash({**content, "shared": data.shared_vocabulary, **{k: c.model_dump() for k, c in configs.items()}})
 
     def build(folder: Path) -> None:
@@ -163,8 +165,10 @@ def _cached(final: Path, build: Callable[[Path], None], load: Callable[[Path], T
         _sweep(final.parent)
         temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=final.parent))
         try:
-            build(temporary)
-            _put(temporary, final, load)
+            inner = temporary / "new"
+            inner.mkdir()  # with the user's umask; mkdtemp's own folder is closed to everyone else
+            build(inner)
+            _put(inner, final, load)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
@@ -251,13 +255,16 @@ def _lines(split: SplitConfig, data: DataConfig, about: object) -> int:
     """About how many examples a split has; lines inside quoted CSV cells are counted too."""
     if split.hub is not None:
         return len(load_hub(split, data, about))
-    count = 0
+    count, parquet = 0, _parquet_files(split, data, about)
     for name in (*split.tables(), *split.sources()):
         path = find(name, data.root, about)
-        if ".parquet" in path.suffixes:
-            return VOCABULARY_LINES  # never mind: not worth opening
-        count += sum(1 for _ in raw_lines(path))
+        count += parquet_rows(path) if path in parquet else sum(1 for _ in raw_lines(path))
     return count
+
+
+def _parquet_files(split: SplitConfig, data: DataConfig, about: object) -> list[Path]:
+    found = (find(name, data.root, about) for name in split.tables())
+    return [path for path in found if table_format(path, data.format) == "parquet"]
 
 
 def _hash(content: Any) -> str:

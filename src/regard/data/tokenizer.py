@@ -96,10 +96,6 @@ class Tokenizer:
             return name.removeprefix(" ") or "▁"
         return name.replace(" ", "▁")
 
-    def with_config(self, config: TextConfig) -> Tokenizer:
-        """The same vocabulary with another side's cleaning, for vocabularies that are shared."""
-        return Tokenizer(self._core, config.model_copy(update={"tokenizer": self.config.tokenizer}))
-
     def to_json(self) -> str:
         """Everything there is to this tokenizer; equal tokenizers give equal strings."""
         core = json.loads(self._core.to_str())
