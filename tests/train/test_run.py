@@ -24,7 +24,7 @@ from regard.errors import RegardError
 from regard.recipe import Recipe
 from regard.tasks import TASKS
 from regard.train import Run, train
-from regard.train.run import _record_data
+from regard.train.run import _left_out, _record_data
 from regard.train.signals import Interrupted, StopRequest
 
 SYLLABLES = ("ka", "to", "mi", "re", "su", "no", "la")
@@ -176,6 +176,24 @@ def test_data_of_an_older_record_is_taken_and_recorded_anew(tmp_path: Path, make
     run.write_info(data="0" * 64)
     with pytest.raises(RegardError, match="the training data or its tokenizer is not what this run was begun with"):
         begin(recipe, run.path)
+
+
+def test_examples_left_out_are_told(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, path, console = make(), tmp_path / "run", quiet()
+    monkeypatch.setattr("regard.train.run._facts", lambda *_: 1 / 0)  # what follows is not this test's
+    file = tmp_path / "train.tsv"
+    file.write_text(f"a\nb\n{'no' * 400}\tno\n{file.read_text()}")
+    with pytest.raises(ZeroDivisionError):
+        train(recipe, path, console=console)
+    assert said(console) == f"left out: train: 2 bad lines, 1 over-long; see {path / 'data-report.json'}\n"
+
+
+def test_what_was_left_out_of_each_split() -> None:
+    none = {"bad": 0, "too_long": 0, "left_out_empty": 0, "examples": 9}
+    some = {**none, "bad": 1, "left_out_empty": 2000}
+    assert _left_out({"splits": {"train": none, "valid": none}}) == ""
+    told = "train: 1 bad line, 2,000 empty once cleaned; test: 1 bad line"
+    assert _left_out({"splits": {"train": some, "valid": none, "test": {**none, "bad": 1}}}) == told
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, make: Make) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,9 @@ def _train(
     prepared = task.prepare()
     if ranks.main:
         _record_data(run, prepared)
+        left_out = _left_out(prepared.report)
+        if left_out:
+            display.line(f"left out: {left_out}; see {run.path / 'data-report.json'}")
         ranks.wait()
     model = task.build(prepared.tokenizers)
     model.to(device, torch.float64 if config.precision == "float64" else torch.float32)
@@ -159,6 +162,18 @@ def _record_data(run: Run, prepared: Any) -> None:
         write_bytes(run.path / f"tokenizer-{side}.json", tokenizer.to_json().encode())
     write_bytes(run.path / "data-report.json", json_bytes(prepared.report))
     run.write_info(data=found, status="training")
+
+
+def _left_out(report: Mapping[str, Any]) -> str:
+    """`train: 2 bad lines, 1 over-long; valid: 1 bad line`, from a data report; empty where nothing was left out."""
+    words = {"bad": "bad line{s}", "too_long": "over-long", "left_out_empty": "empty once cleaned"}
+    parts = []
+    for split, counts in report["splits"].items():
+        found = [(counts[key], word) for key, word in words.items() if counts[key]]
+        if found:
+            told = (f"{count:,} {word.format(s='s' if count > 1 else '')}" for count, word in found)
+            parts.append(f"{split}: {', '.join(told)}")
+    return "; ".join(parts)
 
 
 def _start(model: nn.Module, config: TrainConfig, prepared: Any, display: Display) -> dict[str, Any]:
