@@ -115,6 +115,8 @@ def test_a_loss_that_is_not_finite_names_the_batch(tmp_path: Path, trainer: Make
     assert message.startswith("the loss is nan at update 10 (epoch 1, batch 9, training examples ")
     assert f"training examples {int(batches[9][0])}" in message
     assert repr(spoilt.pairs.source_text(int(batches[9][0]))) in message
+    assert f"; {tmp_path / 'run'} keeps its checkpoint of update 8: look at those examples" in message
+    assert message.endswith("train.clip in another run folder.")
     resumed = trainer(tmp_path / "run", save_every=4)
     assert resumed.state.update == 8
     assert all(t.isfinite().all() for t in model_tensors(resumed.model).values())
@@ -127,8 +129,11 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path, tra
         return loss
 
     spoilt = trainer(tmp_path / "run", copy_task(spoil))
-    with pytest.raises(RegardError, match=r"the norm of the gradient is (nan|inf) at update 3 \(epoch 1, batch 2"):
+    with pytest.raises(
+        RegardError, match=r"the norm of the gradient is (nan|inf) at update 3 \(epoch 1, batch 2"
+    ) as caught:
         spoilt.run_to_end()
+    assert "; no checkpoint was written yet: look at those examples" in str(caught.value)
     assert all(t.isfinite().all() for t in model_tensors(spoilt.model).values())
 
 

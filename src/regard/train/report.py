@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from regard.data.batches import Indices
 from regard.errors import RegardError
+from regard.train.checkpoint import newest_update
 from regard.train.config import TrainConfig
 from regard.train.display import Display, duration, scores
 from regard.train.log import EVERY_UPDATE, MetricsLog
@@ -99,7 +101,7 @@ class Reporter:
 
 
 def not_finite(
-    pairs: Any, group: Sequence[Indices], losses: Sequence[float], norm: float, state: State, run: object
+    pairs: Any, group: Sequence[Indices], losses: Sequence[float], norm: float, state: State, run: Path
 ) -> RegardError:
     """The sentence for a loss or gradient that is not a number: which update, batch and examples."""
     bad = [place for place, loss in enumerate(losses) if not math.isfinite(loss)]
@@ -107,10 +109,12 @@ def not_finite(
     batches = ", ".join(str(state.batch + place) for place in (bad or range(len(group))))
     indices = [int(i) for place in (bad or range(len(group))) for i in group[place]]
     texts = "; ".join(repr(pairs.source_text(i)[:80]) for i in indices[:3])
+    saved = newest_update(run / "checkpoint")
+    kept = "no checkpoint was written yet" if saved is None else f"{run} keeps its checkpoint of update {saved}"
     return RegardError(
         f"{what} at update {state.update + 1} (epoch {state.epoch + 1}, batch {batches}, training examples "
-        f"{_some(indices)}, such as {texts}); {run} keeps its last good checkpoint: look at those examples, or train "
-        f"with a lower train.learning_rate or train.clip."
+        f"{_some(indices)}, such as {texts}); {kept}: look at those examples, or train with a lower "
+        f"train.learning_rate or train.clip in another run folder."
     )
 
 
