@@ -125,6 +125,55 @@ def test_time_limit_ends_cleanly_and_changes_no_update(tmp_path: Path, trainer: 
     assert losses[0] == losses[1][:10] and len(losses[0]) == 10
 
 
+def limit_at(trainer: Trainer, update: int) -> None:
+    """Let the time limit of one minute be over after this update."""
+    step = trainer.optimiser.step
+
+    def clock(*args: Any) -> None:
+        step(*args)
+        if trainer.state.update == update - 1:
+            trainer.report.began -= 60
+
+    trainer.optimiser.step = clock  # type: ignore[method-assign]
+
+
+SCORES = [9.0, 8.0, 8.5, 7.0, 7.5, 7.4, 6.0, 5.0]
+"""Of the validations at updates 4, 8, …: patience 2 ends the run at 24, one validation more or less would not."""
+
+
+@pytest.mark.parametrize("update", [2, 6, 10, 24])
+def test_more_time_makes_it_the_run_never_stopped(tmp_path: Path, trainer: Make, copy_task: Any, update: int) -> None:
+    keys = {"average_last": 2, "patience": 2, "validate_every": 4, "epochs": 9}
+    whole = trainer(tmp_path / "whole", copy_task(values=iter(SCORES)), **keys)
+    scores = whole.run_to_end()
+    assert (whole.state.ended, whole.state.update, whole.state.best_update) == ("patience", 24, 16)
+    limited = trainer(tmp_path / "run", copy_task(values=iter([*SCORES[: update // 4], 1.0])), minutes=1.0, **keys)
+    limit_at(limited, update)
+    limited.run_to_end()
+    limited.run.write_info(status="finished")
+    assert limited.state.ended == ("patience" if update == 24 else "minutes") and limited.state.update == update
+    best = {"perplexity": 1.0} if update % 4 else {}
+    assert best.items() <= limited.run.best.items()  # what the limited run gives is its own best
+    again = trainer(tmp_path / "run", copy_task(values=iter(SCORES[update // 4 :])), **keys)
+    again.publish()
+    assert again.run_to_end() == scores
+    assert (again.state.best, again.state.best_update) == (whole.state.best, whole.state.best_update)
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "run")
+    for name, value in whole.run.weights().items():
+        assert torch.equal(value, again.run.weights()[name]), name
+
+
+def test_a_limited_run_killed_at_its_end_makes_no_further_update(tmp_path: Path, trainer: Make) -> None:
+    first = trainer(tmp_path / "run", minutes=1.0)
+    limit_at(first, 10)
+    first._finish = lambda: {}  # type: ignore[method-assign]  # dies after the last checkpoint
+    first.run_to_end()
+    second = trainer(tmp_path / "run", minutes=1.0)
+    assert second.run_to_end()["perplexity"] < 12
+    assert (second.state.ended, second.state.update, second.run.info["best_update"]) == ("minutes", 10, 10)
+    assert [r["type"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl")[-2:]] == ["valid", "final"]
+
+
 def test_unknown_metric_is_told_before_training(tmp_path: Path, trainer: Make) -> None:
     with pytest.raises(RegardError, match=r"train.metric: this task reports perplexity, accuracy, found 'bleu'"):
         trainer(tmp_path / "run", metric="bleu")

@@ -125,7 +125,7 @@ class Trainer:
         self.report.began -= self.state.seconds
         limit = self.config.minutes
         if self.state.ended == "minutes" and (limit is None or self.state.seconds < 60 * limit):
-            self.state.ended = ""  # the recipe gives it more time now
+            self.state.ended, self.state.unjudged = "", False  # the recipe gives it more time now
         return int(values["log_bytes"])
 
     # One update
@@ -188,7 +188,8 @@ class Trainer:
         state.ended = self._reason(late)
         every = config.validate_every
         due = state.update % every == 0 if every else state.batch == 0
-        if due or state.ended:
+        state.unjudged = state.ended == "minutes" and not due
+        if due or (state.ended and not state.unjudged):
             self._validate()
         if due or state.ended or asked or (config.save_every and state.update % config.save_every == 0):
             self._save()
@@ -206,25 +207,29 @@ class Trainer:
         return "minutes" if late else ""
 
     def _validate(self) -> None:
+        """Score the weights, and decide whether patience has run out."""
+        if self.ranks.main:
+            self._judge()
+        tired = bool(self.config.patience) and self.state.waiting >= self.config.patience
+        (tired,) = self.ranks.decide(tired)
+        if tired and self.state.ended in ("", "minutes"):  # with more minutes it would end all the same
+            self.state.ended = "patience"
+
+    def _judge(self) -> None:
         """Score the (averaged) weights, and remember them when they are the best so far."""
         state, began = self.state, time.monotonic()
         self.average.at_validation()
-        if self.ranks.main:
-            with self.average.in_place():
-                found = self._scores(full=False)
-                value = found[self.metric]
-                better = not state.best or self._better(value, state.best[self.metric])
-                if better:
-                    weights = model_tensors(self.model).items()
-                    self.best_weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights}
-            state.waiting = 0 if better else state.waiting + 1
+        with self.average.in_place():
+            found = self._scores(full=False)
+            value = found[self.metric]
+            better = not state.best or self._better(value, state.best[self.metric])
             if better:
-                state.best, state.best_update = found, state.update
-            self.report.validated(state, found, self.metric, best=better, took=time.monotonic() - began)
-        tired = bool(self.config.patience) and state.waiting >= self.config.patience
-        (tired,) = self.ranks.decide(tired)
-        if tired and not state.ended:
-            state.ended = "patience"
+                weights = model_tensors(self.model).items()
+                self.best_weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights}
+        state.waiting = 0 if better else state.waiting + 1
+        if better:
+            state.best, state.best_update = found, state.update
+        self.report.validated(state, found, self.metric, best=better, took=time.monotonic() - began)
 
     def _scores(self, *, full: bool) -> dict[str, float]:
         """The task's scores of the weights that the model holds now."""
@@ -272,6 +277,9 @@ class Trainer:
         if not self.ranks.main:
             return {}
         self.stop.at_once()
+        if self.state.unjudged:
+            self._judge()
+            self.publish()
         began = time.monotonic()
         self.report.evaluating(self.state)
         load_into(self.model, self.best_weights, self.run.path)

@@ -73,6 +73,9 @@ class State:
     """Validations since the best one."""
     ended: str = ""
     """Why training is over; empty while it goes on. What remains is the final evaluation."""
+    unjudged: bool = False
+    """Whether the clock ended it where no validation was due. The one it then has comes after the checkpoint, and
+    counts for nothing if the run is given more time: a run never stopped would not have had it."""
     window: Sums = field(default_factory=Sums)
     """Since the last `train` record."""
     pass_sums: Sums = field(default_factory=Sums)
