@@ -93,7 +93,8 @@ def join(processes: int, recipe: Path, run: Path, device: torch.device) -> Itera
 
     recipe, run   given to the workers, which read the recipe again
     """
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    # What rank 0 decides travels as a CPU tensor, also where gradients are on GPUs.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if has_launcher():
         store = None
         if OUR_PORT in os.environ:
@@ -118,6 +119,24 @@ def join(processes: int, recipe: Path, run: Path, device: torch.device) -> Itera
             _end(workers)
 
 
+def own_device(device: torch.device, processes: int) -> torch.device:
+    """The device of this process: with several processes on GPUs each has its own, by its place on this machine."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes)) if has_launcher() else processes
+    if device.type != "cuda" or (here == 1 and not has_launcher()):
+        return device
+    count = torch.cuda.device_count()
+    if device.index is not None:
+        raise RegardError(f"train.device: {device} is one GPU, and there are several processes: set it to cuda.")
+    if here > count:
+        raise RegardError(
+            f"train.processes: {here} processes on this machine need a GPU each, and torch sees {count}: set "
+            f"train.processes={count}, or train.device=cpu."
+        )
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if has_launcher() else 0)
+    torch.cuda.set_device(device)
+    return device
+
+
 def has_launcher() -> bool:
     """Whether torchrun, or rank 0 of a run, started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
@@ -129,6 +148,7 @@ def _start_worker(rank: int, size: int, port: int, recipe: Path, run: Path) -> s
         **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(size),
         "WORLD_SIZE": str(size),
         OUR_PORT: str(port),
     }

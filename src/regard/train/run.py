@@ -26,7 +26,7 @@ from regard.train.log import MetricsLog
 from regard.train.loop import Trainer
 from regard.train.machine import describe, resolve_device, threads_for
 from regard.train.optimise import freeze
-from regard.train.ranks import Ranks, has_launcher, ignore_signals, join
+from regard.train.ranks import Ranks, has_launcher, ignore_signals, join, own_device
 from regard.train.runfolder import Run
 from regard.train.signals import Interrupted, StopRequest
 from regard.train.start import start_from
@@ -73,7 +73,7 @@ def train(
                 display.line(f"{run.path} is finished: {found}. To train anew, choose another run folder.")
                 return run
         stack.enter_context(_machine(recipe.train))
-        device = resolve_device(recipe.train.device)
+        device = own_device(resolve_device(recipe.train.device), recipe.train.processes)
         ranks = stack.enter_context(join(recipe.train.processes, run.path / "recipe.yaml", run.path, device))
         stack.enter_context(display)
         _train(recipe, run, device, display, stop, ranks, began)
