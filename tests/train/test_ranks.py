@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,3 +76,16 @@ def test_small_sums_travel_over_the_cpu(
     with join(2, Path("recipe.yaml"), Path("run"), torch.device(device)) as found:
         assert (found.rank, found.size) == (1, 2)
     assert asked == [backend]
+
+
+def test_a_worker_that_dies_before_it_arrives_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    dead = [sys.executable, "-c", "raise SystemExit(1)"]
+    monkeypatch.setattr(ranks, "_start_worker", lambda *_: subprocess.Popen(dead))
+    with (
+        pytest.raises(RegardError, match="another process of this run ended before training began"),
+        join(2, Path("recipe.yaml"), Path("run"), torch.device("cpu")),
+    ):
+        pass
+    assert not torch.distributed.is_initialized()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -99,6 +99,7 @@ def join(processes: int, recipe: Path, run: Path, device: torch.device) -> Itera
         store = None
         if OUR_PORT in os.environ:
             store = dist.TCPStore("127.0.0.1", int(os.environ[OUR_PORT]), is_master=False, timeout=START)
+            store.set(f"arrived {os.environ['RANK']}", "")
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         try:
@@ -111,6 +112,7 @@ def join(processes: int, recipe: Path, run: Path, device: torch.device) -> Itera
         store = dist.TCPStore("127.0.0.1", 0, processes, is_master=True, wait_for_workers=False)
         workers = [_start_worker(rank, processes, store.port, recipe, run) for rank in range(1, processes)]
         try:
+            _meet(store, workers)
             dist.init_process_group(backend, store=store, rank=0, world_size=processes, timeout=PATIENCE)
             yield Ranks(0, processes)
         finally:
@@ -156,6 +158,18 @@ def _start_worker(rank: int, size: int, port: int, recipe: Path, run: Path) -> s
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
 
+def _meet(store: dist.Store, workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait until all workers are there. torch itself would wait for a dead one, deaf to signals, for `PATIENCE`."""
+    arrived = [f"arrived {rank}" for rank in range(1, len(workers) + 1)]
+    while not store.check(arrived):
+        if any(worker.poll() is not None for worker in workers):
+            raise PeerLost(
+                "train.processes: another process of this run ended before training began; its message is above. Train "
+                "again, or with train.processes=1."
+            )
+        time.sleep(0.02)
+
+
 def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
     """Workers end by themselves with rank 0; those that do not in 10 seconds are killed."""
     for worker in workers:
@@ -164,9 +178,3 @@ def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.wait()
-
-
-def ignore_signals() -> None:
-    """Ranks other than 0 go on until rank 0 says stop: Ctrl-C reaches all processes of a terminal."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -26,9 +26,9 @@ from regard.train.log import MetricsLog
 from regard.train.loop import Trainer
 from regard.train.machine import describe, resolve_device, threads_for
 from regard.train.optimise import freeze
-from regard.train.ranks import Ranks, has_launcher, ignore_signals, join, own_device
+from regard.train.ranks import Ranks, has_launcher, join, own_device
 from regard.train.runfolder import Run
-from regard.train.signals import Interrupted, StopRequest
+from regard.train.signals import Interrupted, StopRequest, ignore_signals
 from regard.train.start import start_from
 from regard.train.vectors import use_vectors
 

@@ -74,3 +74,9 @@ class StopRequest:
             text = ("finishing this update, then saving; again to stop at once",)
             self._telling = threading.Thread(target=self._tell, args=text, daemon=True)
             self._telling.start()
+
+
+def ignore_signals() -> None:
+    """For ranks other than 0, which go on until rank 0 says stop: Ctrl-C reaches all processes of a terminal."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 from regard.errors import RegardError
+from regard.train.signals import ignore_signals
 
 
 def main(arguments: list[str]) -> int:
     """Train as the rank that the environment says; rank 0 has prepared the data and holds the run's lock."""
+    ignore_signals()  # before the imports that take seconds
     from regard.recipe import load_recipe
     from regard.train.ranks import PeerLost
     from regard.train.run import train
