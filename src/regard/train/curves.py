@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def learning_curves(
             one.grid(color="#e4e7eb", linewidth=0.5)
             one.spines[["top", "right"]].set_visible(False)
             one.tick_params(labelsize=8)
-        return save(figure, path)
+        with warnings.catch_warnings():  # a busy machine is slow at finding a free corner for a legend
+            warnings.filterwarnings("ignore", "Creating legend")
+            return save(figure, path)
 
 
 def _losses(axes: Axes, train: dict[str, Curve], valid: dict[str, Curve]) -> None:
@@ -80,7 +83,7 @@ def _losses(axes: Axes, train: dict[str, Curve], valid: dict[str, Curve]) -> Non
         _line(axes, held_out, "validation (log perplexity)", INK)
         _best(axes, held_out, higher=False)
     if drawn:
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="upper right")  # where a falling loss is not
     else:
         axes.text(0.5, 0.5, "nothing recorded yet", ha="center", va="center", transform=axes.transAxes, color=MUTED)
     axes.set_title("loss per target token (nats)", fontsize=10)
