@@ -53,7 +53,7 @@ def command(
     for line in facts(result):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     picture = _draw_one(predictor, result, words, run / "attention.png")
-    console.print("\nlearning curves       ", run / "curves.png", highlight=False)
+    console.print("\nlearning curves             ", run / "curves.png", highlight=False)
     console.print("attention, letters to phones", picture, highlight=False)
     console.print(f'\nTry it:  regard predict {run} "your words here" --n-best 3 --scores', highlight=False)
 
