@@ -22,7 +22,6 @@ class RNN(TorchCell):
 
         type: Literal["rnn"] = "rnn"
 
-
     def __init__(self, config: Config, input_size: int, hidden: int) -> None:
         super().__init__(config, input_size, hidden)
         self.rnn = nn.RNN(input_size, hidden, batch_first=True)
