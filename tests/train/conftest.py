@@ -16,6 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from regard.data.tokenizer import PAD
+from regard.recipe import Recipe
 from regard.train.config import TrainConfig
 from regard.train.display import Display
 from regard.train.log import MetricsLog
@@ -154,3 +155,55 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+SYLLABLES = ("ka", "to", "mi", "re", "su", "no", "la")
+
+
+def words(count: int, first: int) -> list[str]:
+    """Different words of one to four syllables."""
+    found = []
+    for number in range(first, first + count):
+        text = ""
+        while number:
+            number, digit = divmod(number, len(SYLLABLES))
+            text += SYLLABLES[digit]
+        found.append(text)
+    return found
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Recipe]:
+    """Recipes over a small file: spell a word backwards."""
+    for name, first, count in (("train", 1, 240), ("valid", 1000, 30)):
+        lines = [f"{word}\t{word[::-1]}\n" for word in words(count, first)]
+        (tmp_path / f"{name}.tsv").write_text("".join(lines))
+
+    def recipe(**keys: Any) -> Recipe:
+        training = {"epochs": 2, "batch_tokens": 200, "warmup": 5, "save_every": 4, "threads": 1}
+        training |= {"device": "cpu", "metric": "perplexity"}  # untrained, every word is wrong: WER chooses nothing
+        small = {"type": "recurrent", "hidden": 12}
+        values = {
+            "task": "transduce",
+            "data": {
+                "root": str(tmp_path),
+                "train": {"table": "train.tsv"},
+                "valid": {"table": "valid.tsv"},
+                "source_column": 0,
+                "target_column": 1,
+                "source": {"tokenizer": "char"},
+                "target": {"tokenizer": "char"},
+            },
+            "model": {
+                "embed": 8,
+                "encoder": {"type": "birnn", "hidden": 12},
+                "attention": {"dim": 8},
+                "decoder": small,
+            },
+            "search": {"beam": 2},
+            "train": {**training, **keys.pop("train", {})},
+            **keys,
+        }
+        return Recipe.from_dict(values)
+
+    return recipe

@@ -1,9 +1,8 @@
-"""`train(recipe)` on a real task: the folder it leaves, resuming, refusing, signals, several processes."""
+"""`train(recipe)` on a real task: the folder it leaves, resuming, refusing, several processes."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import signal
 import subprocess
@@ -25,59 +24,6 @@ from regard.recipe import Recipe
 from regard.tasks import TASKS
 from regard.train import Run, train
 from regard.train.run import _left_out, _record_data
-from regard.train.signals import Interrupted, StopRequest
-
-SYLLABLES = ("ka", "to", "mi", "re", "su", "no", "la")
-
-
-def words(count: int, first: int) -> list[str]:
-    """Different words of one to four syllables."""
-    found = []
-    for number in range(first, first + count):
-        text = ""
-        while number:
-            number, digit = divmod(number, len(SYLLABLES))
-            text += SYLLABLES[digit]
-        found.append(text)
-    return found
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Recipe]:
-    """Recipes over a small file: spell a word backwards."""
-    for name, first, count in (("train", 1, 240), ("valid", 1000, 30)):
-        lines = [f"{word}\t{word[::-1]}\n" for word in words(count, first)]
-        (tmp_path / f"{name}.tsv").write_text("".join(lines))
-
-    def recipe(**keys: Any) -> Recipe:
-        training = {"epochs": 2, "batch_tokens": 200, "warmup": 5, "save_every": 4, "threads": 1}
-        training |= {"device": "cpu", "metric": "perplexity"}  # untrained, every word is wrong: WER chooses nothing
-        small = {"type": "recurrent", "hidden": 12}
-        values = {
-            "task": "transduce",
-            "data": {
-                "root": str(tmp_path),
-                "train": {"table": "train.tsv"},
-                "valid": {"table": "valid.tsv"},
-                "source_column": 0,
-                "target_column": 1,
-                "source": {"tokenizer": "char"},
-                "target": {"tokenizer": "char"},
-            },
-            "model": {
-                "embed": 8,
-                "encoder": {"type": "birnn", "hidden": 12},
-                "attention": {"dim": 8},
-                "decoder": small,
-            },
-            "search": {"beam": 2},
-            "train": {**training, **keys.pop("train", {})},
-            **keys,
-        }
-        return Recipe.from_dict(values)
-
-    return recipe
-
 
 Make = Callable[..., Recipe]
 
@@ -164,20 +110,6 @@ def begin(recipe: Recipe, folder: Path) -> dict[str, Any]:
     return run.info
 
 
-def test_data_of_an_older_record_is_taken_and_recorded_anew(tmp_path: Path, make: Make) -> None:
-    recipe, run = make(), Run(tmp_path / "run")
-    new = begin(recipe, run.path)["data"]
-    prepared = TASKS[recipe.task](recipe).prepare()
-    old = hashlib.sha256(prepared.train.source_lengths.tobytes() + prepared.train.target_lengths.tobytes())
-    for side in ("source", "target"):
-        old.update(prepared.tokenizers[side].to_json().encode())
-    run.write_info(data=old.hexdigest())
-    assert begin(recipe, run.path)["data"] == new
-    run.write_info(data="0" * 64)
-    with pytest.raises(RegardError, match="the training data or its tokenizer is not what this run was begun with"):
-        begin(recipe, run.path)
-
-
 def test_examples_left_out_are_told(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, path, console = make(), tmp_path / "run", quiet()
     monkeypatch.setattr("regard.train.run._facts", lambda *_: 1 / 0)  # what follows is not this test's
@@ -249,78 +181,6 @@ def test_more_minutes_go_on_where_the_limit_was(tmp_path: Path, make: Make) -> N
     assert "resuming" in said(console)
     whole = train(make(), tmp_path / "whole", console=quiet())
     assert limited.info["ended"] == "epochs" and equal_weights(limited, whole)
-
-
-def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regard.train import optimise
-
-    step, calls = optimise.Optimiser.step, []
-
-    def interrupting(self: Any, *args: Any) -> None:
-        calls.append(1)
-        step(self, *args)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(optimise.Optimiser, "step", interrupting)
-    console = quiet()
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted) as caught:
-        train(make(), tmp_path / "run", console=console)
-    assert caught.value.exit_code == 130 and signal.getsignal(signal.SIGINT) is before
-    path = tmp_path / "run"
-    assert "finishing this update, then saving; again to stop at once" in said(console)
-    assert f"saved at update 3; to resume: regard train {path / 'recipe.yaml'} --run {path}" in said(console)
-    run = Run(path)
-    assert run.status == "interrupted" and run.info["update"] == 3
-    train(run.recipe, path, console=quiet())
-    assert equal_weights(run, train(make(), tmp_path / "whole", console=quiet()))
-
-
-def test_a_signal_before_the_first_update_acts_at_once(
-    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("regard.train.run._facts", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    console = quiet()
-    with pytest.raises(Interrupted, match="stopped before the first update; nothing was kept") as caught:
-        train(make(), tmp_path / "run", console=console)
-    assert caught.value.exit_code == 143
-    assert said(console).endswith("stopped before the first update; nothing was kept\n")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("update", "message"),
-    [(3, "stopped before the first checkpoint; to begin again: "), (6, "stopped; resume goes on from update 4: ")],
-)
-def test_a_second_signal_stops_without_saving(
-    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, update: int, message: str
-) -> None:
-    from regard.train import optimise
-
-    step, calls = optimise.Optimiser.step, []
-
-    def interrupting(self: Any, *args: Any) -> None:
-        calls.append(1)
-        step(self, *args)
-        if len(calls) == update:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(optimise.Optimiser, "step", interrupting)
-    console = quiet()
-    with pytest.raises(Interrupted, match=message):
-        train(make(), tmp_path / "run", console=console)
-    assert said(console).count("saved") == 0 and message in said(console)
-    assert Run(tmp_path / "run").status == "interrupted"
-
-
-def test_signals_in_quick_succession_leave_the_cleaning_up_alone() -> None:
-    with StopRequest() as stop:
-        with pytest.raises(Interrupted):
-            signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)  # the same wish
-        assert stop.number is None
 
 
 def test_fine_tuning(tmp_path: Path, make: Make) -> None:

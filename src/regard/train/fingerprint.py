@@ -29,16 +29,10 @@ def data_fingerprint(prepared: Any) -> dict[str, str]:
     }
 
 
-def check_data(known: Any, found: dict[str, str], prepared: Any, run: object) -> None:
-    """Refuse data that is not what the run was begun with. `known` is what run.json says: None in a new run, one
-    text in runs begun before validation data and texts counted."""
-    if known is None:
-        return
-    if isinstance(known, dict):
-        words = {"train": "the training data", "valid": "the validation data", "tokenizers": "the tokenizer"}
-        changed = [words[part] for part in words if known.get(part) != found[part]]
-    else:
-        changed = ["the training data or its tokenizer"] if known != _first_kind(prepared) else []
+def check_data(known: dict[str, str] | None, found: dict[str, str], run: object) -> None:
+    """Refuse data that is not what the run was begun with. `known` is what run.json says: None in a new run."""
+    words = {"train": "the training data", "valid": "the validation data", "tokenizers": "the tokenizer"}
+    changed = [words[part] for part in words if known and known.get(part) != found[part]]
     if changed:
         are = "is" if len(changed) == 1 else "are"
         raise RegardError(
@@ -73,13 +67,3 @@ def _contents(array: Any) -> Iterator[Any]:
             return
         array = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
     yield array.to_numpy(zero_copy_only=True)
-
-
-def _first_kind(prepared: Any) -> str:
-    """What runs recorded at first: lengths and tokenizers of the training data."""
-    digest = hashlib.sha256()
-    for lengths in (prepared.train.source_lengths, prepared.train.target_lengths):
-        digest.update(np.ascontiguousarray(lengths).tobytes())
-    for side in sorted(prepared.tokenizers):
-        digest.update(prepared.tokenizers[side].to_json().encode())
-    return digest.hexdigest()

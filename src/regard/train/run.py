@@ -157,7 +157,7 @@ def _train(
 def _record_data(run: Run, prepared: Any) -> None:
     """Keep tokenizers and data report with the run; refuse to resume on other data."""
     found = data_fingerprint(prepared)
-    check_data(run.info.get("data"), found, prepared, run.path)
+    check_data(run.info.get("data"), found, run.path)
     for side, tokenizer in prepared.tokenizers.items():
         write_bytes(run.path / f"tokenizer-{side}.json", tokenizer.to_json().encode())
     write_bytes(run.path / "data-report.json", json_bytes(prepared.report))
