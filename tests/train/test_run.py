@@ -82,6 +82,17 @@ def test_another_recipe_is_refused_and_says_what_changed(tmp_path: Path, make: M
         train(make(train={"clip": 0.5}), tmp_path / "run", console=quiet())
 
 
+def test_a_start_killed_while_preparing_binds_nobody(tmp_path: Path, make: Make) -> None:
+    first, file = make(train={"epochs": 1, "clip": 0.5}), tmp_path / "train.tsv"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text(first.to_yaml())
+    begin(first, tmp_path / "run")
+    file.write_text(file.read_text() + "to\tot\n")
+    other = make(train={"epochs": 1})
+    run = train(other, tmp_path / "run", console=quiet())
+    assert run.recipe == other and run.status == "finished"
+
+
 @pytest.mark.parametrize(
     ("name", "was", "now", "message"),
     [
@@ -194,6 +205,23 @@ def test_fine_tuning(tmp_path: Path, make: Make) -> None:
     assert changed and not any(name.startswith("encoder.") for name in changed)
     start = new.metrics()[0]
     assert start["learning"] < start["parameters"] and start["init_from"]["new"] == []
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({"init_from": "nowhere"}, "nowhere: no such run folder"),
+        ({"pretrained": {"target": "nowhere.vec"}}, "nowhere.vec: cannot be read"),
+    ],
+)
+def test_a_start_that_cannot_be_read_is_refused_before_data_is_prepared(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, start: dict[str, Any], message: str
+) -> None:
+    prepared: list[str] = []
+    monkeypatch.setattr("regard.tasks.text.prepare", lambda *_, **__: prepared.append("too early"))
+    with pytest.raises(RegardError, match=message):
+        train(make(train=start), tmp_path / "run", console=quiet())
+    assert not prepared and not (tmp_path / "run").exists()
 
 
 BREEDER = """

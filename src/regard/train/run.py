@@ -30,7 +30,7 @@ from regard.train.ranks import Ranks, has_launcher, join, own_device
 from regard.train.runfolder import Run
 from regard.train.signals import Interrupted, StopRequest, ignore_signals
 from regard.train.start import start_from
-from regard.train.vectors import use_vectors
+from regard.train.vectors import check_vectors, use_vectors
 
 
 def train(
@@ -83,9 +83,8 @@ def train(
 def _finished(run: Run, recipe: Recipe) -> bool:
     """Whether nothing is left to do; begins a new run, and refuses one that was of another recipe."""
     recipe_file = run.path / "recipe.yaml"
-    if not (run.path / "run.json").is_file():
-        write_bytes(recipe_file, recipe.to_yaml().encode())
-        run.write_info(status="training")
+    if not run.has_begun:
+        run.begin(recipe.to_yaml().encode())
         return False
     changed = difference(run.recipe, recipe)
     if changed:
@@ -107,6 +106,9 @@ def _train(
 ) -> None:
     """Prepare, build, resume where there is something to resume, and train to the end."""
     config, task = recipe.train, TASKS[recipe.task](recipe)
+    resuming = newest_update(run.path / "checkpoint") is not None
+    if ranks.main and not resuming:
+        _check_start(recipe)
     if not ranks.main:
         ranks.wait()  # rank 0 fills the cache of prepared data, the others read it
     prepared = task.prepare()
@@ -118,7 +120,6 @@ def _train(
         ranks.wait()
     model = task.build(prepared.tokenizers)
     model.to(device, torch.float64 if config.precision == "float64" else torch.float32)
-    resuming = (run.path / "checkpoint").is_dir() and any((run.path / "checkpoint").iterdir())
     start = {} if resuming else _start(model, config, prepared, display)
     freeze(model, config.frozen)
     trainer = Trainer(
@@ -174,6 +175,17 @@ def _left_out(report: Mapping[str, Any]) -> str:
             told = (f"{count:,} {word.format(s='s' if count > 1 else '')}" for count, word in found)
             parts.append(f"{split}: {', '.join(told)}")
     return "; ".join(parts)
+
+
+def _check_start(recipe: Recipe) -> None:
+    """Refuse what `_start` could not read, before the work of preparing data."""
+    if recipe.train.init_from:
+        before = Run(recipe.train.init_from)
+        before.weights()
+        before.tokenizers()
+    for path in (recipe.train.pretrained.source, recipe.train.pretrained.target):
+        if path:
+            check_vectors(Path(path), recipe.model.embed)
 
 
 def _start(model: nn.Module, config: TrainConfig, prepared: Any, display: Display) -> dict[str, Any]:

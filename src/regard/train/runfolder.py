@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from regard.errors import RegardError
-from regard.train.checkpoint import clean
+from regard.train.checkpoint import clean, newest_update
 from regard.train.files import FORMAT, check_format, digest, json_bytes, pack, read_json, unpack, write_bytes
 from regard.train.log import read_metrics
 
@@ -114,7 +114,18 @@ class Run:
         path = self.path / "metrics.jsonl"
         return path.is_file() and b'{"type": "train"' in path.read_bytes()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is work that a new start would lose: updates, a checkpoint or weights."""
+        weights = (self.path / "run.json").is_file() and "weights_sha256" in self.info
+        return weights or self.has_updates or newest_update(self.path / "checkpoint") is not None
+
     # Writing: for the holder of the lock
+
+    def begin(self, recipe: bytes) -> None:
+        """Make the folder a run of `recipe`; what a start left that was killed while it prepared is replaced."""
+        write_bytes(self.path / "recipe.yaml", recipe)
+        write_bytes(self.path / "run.json", json_bytes({"format": FORMAT, "status": "training"}))
 
     def write_info(self, **changes: Any) -> None:
         """Change keys of run.json."""

@@ -5,9 +5,10 @@ The file is read as a stream: only the vectors of pieces in the vocabulary are k
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,12 @@ def use_vectors(model: nn.Module, side: str, path: str, tokenizer: Tokenizer) ->
 def _fill(table: Tensor, ids: Tensor, values: Tensor) -> None:
     length = values.norm(dim=1).mean().clamp_min(1e-12)
     table[ids] = values * (table[ids].norm(dim=1).mean() / length)
+
+
+def check_vectors(path: Path, dim: int) -> None:
+    """Refuse a file that cannot be read, or whose vectors have another size; its first line tells."""
+    with contextlib.closing(_lines(path)) as lines:
+        _header(path, next(lines, ""), dim)
 
 
 def read_vectors(path: Path, words: set[str], dim: int) -> dict[str, np.ndarray]:
@@ -82,7 +89,7 @@ def _header(path: Path, line: str, dim: int) -> int:
     return int(parts[0])
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Generator[str]:
     """Lines as text, also of a .gz file."""
     number = 0
     try:
