@@ -2,6 +2,7 @@
 
 Same model size, batches, threads and dropout rates, in one process, step by step in turn, so that whatever else the
 machine does hits both. A step is all of it: collating, loss, gradient, clipping, AdamW, and for us what the log counts.
+In turn with them run the step's matrix products alone (benchmarks/limits.py): no loop can be faster.
 A token is a target piece, the end mark counted, padding not.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import gc
 import random
-import statistics
 import sys
 import tempfile
 import time
@@ -27,6 +27,7 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks import results
+from benchmarks.limits import Bare, Product, training_products
 from benchmarks.memory import peak_of
 from benchmarks.plain_loop import PLACE, Example, PlainLoop
 from regard.data.batches import Batch
@@ -47,8 +48,6 @@ from regard.train.signals import StopRequest
 EMBED, VOCAB, DROPOUT, SMOOTHING = 256, 6000, 0.3, 0.1
 WARM_UP = 6
 """Steps of each that are not counted: allocator, thread pool, weights of AdamW."""
-PRODUCTS = {"1024³": (1024, 1024, 1024), "64×1024·1024×4096": (64, 1024, 4096), "64×768·768×2048": (64, 768, 2048)}
-"""Matrix products (rows, inner, columns) whose rate stands beside ours: a square one, and two of a decoder's step."""
 
 
 class Pairs:
@@ -136,19 +135,17 @@ def useful_parameters(model: nn.Module, vocab: int) -> int:
     return sum(p.numel() for p in model.parameters()) - sum(sizes[1:])
 
 
-def product_rates(seconds: float = 0.25) -> dict[str, list[float]]:
-    """GFLOP/s of torch.mm at some shapes, several timings each."""
-    found = {}
-    for name, (rows, inner, columns) in PRODUCTS.items():
-        a, b = torch.randn(rows, inner), torch.randn(inner, columns)
-        out, rates = torch.empty(rows, columns), []
-        work, end = 2 * rows * inner * columns, time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            began = time.perf_counter()
-            torch.mm(a, b, out=out)
-            rates.append(work / (time.perf_counter() - began) / 1e9)
-        found[name] = rates
-    return found
+def products_of(examples: Sequence[Example], vocab: int, hidden: int, batch: Sequence[int]) -> list[Product]:
+    """The matrix products of our update over a batch."""
+    target = [len(examples[i][1]) + 1 for i in batch]
+    return training_products(
+        our_config(hidden),
+        vocab,
+        rows=len(batch),
+        src_len=max(len(examples[i][0]) for i in batch),
+        tgt_len=max(target),
+        tokens=sum(target),
+    )
 
 
 def time_step(step: Callable[[Sequence[int]], None], batch: Sequence[int]) -> float:
@@ -165,16 +162,16 @@ def race(examples: list[Example], vocab: int, hidden: int, steps: int, threads: 
         plain = PlainLoop(examples, vocab=vocab, embed=EMBED, hidden=hidden)
         ours = OurLoop(examples, vocab=vocab, hidden=hidden, threads=threads, folder=Path(folder))
         batches = plain.batches()[: steps + WARM_UP]
-        times: dict[str, list[float]] = {"regard": [], "plain": []}
+        times: dict[str, list[float]] = {"regard": [], "plain": [], "products": []}
         runners = [("regard", ours.step), ("plain", plain.step)]
-        machine = product_rates()
         for i, batch in enumerate(batches):
             for name, step in runners if i % 2 else reversed(runners):
                 seconds = time_step(step, batch)
                 if i >= WARM_UP:
                     times[name].append(seconds)
-        for name, rates in product_rates().items():
-            machine[name] += rates
+            seconds = Bare().run(products_of(examples, vocab, hidden, batch))
+            if i >= WARM_UP:
+                times["products"].append(seconds)
     tokens = [sum(len(examples[i][1]) + 1 for i in batch) for batch in batches[WARM_UP:]]
     faster = [p / r for r, p in zip(times["regard"], times["plain"], strict=True)]
     return {
@@ -185,9 +182,9 @@ def race(examples: list[Example], vocab: int, hidden: int, steps: int, threads: 
         "plain": side(plain.model, vocab, times["plain"], tokens) | {"loss": round(plain.loss, 3)},
         "ratio": round(sum(times["plain"]) / sum(times["regard"]), 3),
         "ratio_quartiles": quartiles(faster, 3),
-        "machine_gflops": {name: {"best": round(max(r), 1), "median": round(statistics.median(r), 1)}
-                           for name, r in machine.items()},
-    }  # fmt: skip
+        "limit_tokens_per_second": round(sum(tokens) / sum(times["products"]), 1),
+        "fraction": {name: round(sum(times["products"]) / sum(times[name]), 3) for name in ("regard", "plain")},
+    }
 
 
 def side(model: nn.Module, vocab: int, seconds: Sequence[float], tokens: Sequence[int]) -> dict[str, Any]:
@@ -251,10 +248,11 @@ def show(runs: Sequence[dict[str, Any]], threads: int) -> None:
     console.print(table)
     for run in runs:
         low, middle, high = run["ratio_quartiles"]
-        rates = ", ".join(f"{name} {rate['median']}" for name, rate in run["machine_gflops"].items())
         console.print(
             f"hidden {run['hidden']}: Regard is {run['ratio']:.2f} times as fast (per step: {low:.2f}, {middle:.2f}, "
-            f"{high:.2f}) on {threads} thread{'s' * (threads > 1)}; torch.mm here, GFLOP/s: {rates}"
+            f"{high:.2f}) on {threads} thread{'s' * (threads > 1)}; the products alone would take "
+            f"{run['fraction']['regard']:.0%} of our time ({run['limit_tokens_per_second']:,.0f} tokens/s), "
+            f"{run['fraction']['plain']:.0%} of the plain loop's"
         )
 
 
