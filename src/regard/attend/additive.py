@@ -37,14 +37,23 @@ class AdditiveScore(nn.Module):
         self.key = nn.Linear(memory_dim, dim)
         self.weight = nn.Linear(dim, 1, bias=False)
 
+    @property
+    def vector(self) -> Float[Tensor, "attn"]:
+        """v"""
+        return self.weight.weight[0]
+
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
         return self.key(values)
+
+    def project(self, query: Float[Tensor, "batch queries query"]) -> Float[Tensor, "batch queries attn"]:
+        """W q"""
+        return self.query(query)
 
     def forward(
         self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]
     ) -> Float[Tensor, "batch queries src_len"]:
         keys = keys[:, None] if keys.ndim == 3 else keys  # (batch, 1 or queries, src_len, attn)
-        return self.weight(tanh_sum(self.query(query)[:, :, None], keys))[..., 0]
+        return self.weight(tanh_sum(self.project(query)[:, :, None], keys))[..., 0]
 
 
 class ConcatScore(nn.Module):
@@ -70,12 +79,20 @@ class ConcatScore(nn.Module):
         self.both = nn.Linear(query_dim + memory_dim, dim, bias=False)
         self.weight = nn.Linear(dim, 1, bias=False)
 
+    @property
+    def vector(self) -> Float[Tensor, "attn"]:
+        """v"""
+        return self.weight.weight[0]
+
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
         return F.linear(values, self.both.weight[:, self.query_dim :])
+
+    def project(self, query: Float[Tensor, "batch queries query"]) -> Float[Tensor, "batch queries attn"]:
+        """The query's columns of W."""
+        return F.linear(query, self.both.weight[:, : self.query_dim])
 
     def forward(
         self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]
     ) -> Float[Tensor, "batch queries src_len"]:
         keys = keys[:, None] if keys.ndim == 3 else keys  # (batch, 1 or queries, src_len, attn)
-        query = F.linear(query, self.both.weight[:, : self.query_dim])
-        return self.weight(tanh_sum(query[:, :, None], keys))[..., 0]
+        return self.weight(tanh_sum(self.project(query)[:, :, None], keys))[..., 0]

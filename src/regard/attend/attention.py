@@ -8,10 +8,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regard import config
+from regard.attend.additive import AdditiveScore, ConcatScore
 from regard.attend.memory import Memory
+from regard.attend.normalizers import Softmax
 from regard.attend.parts import NORMALIZERS, SCOPES, SCORES
-from regard.attend.scope import AttentionState, Candidates
+from regard.attend.scope import AttentionState, Candidates, WholeSource
 from regard.config import choice
+from regard.ops.additive import AdditiveLoop
 from regard.ops.noise import Noise
 
 
@@ -26,10 +29,14 @@ class Attended:
     values: Float[Tensor, "batch *heads src_len dim"]
     valid: Bool[Tensor, "batch src_len"] | None
     """None where nothing is padded"""
+    loop: AdditiveLoop | None = None
+    """the fast form, for the combination of parts that has one"""
 
     def select(self, rows: Int[Tensor, "rows"]) -> "Attended":
         valid = None if self.valid is None else self.valid.index_select(0, rows)
-        return Attended(self.keys.index_select(0, rows), self.values.index_select(0, rows), valid)
+        keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
+        loop = None if self.loop is None else _loop(keys, values, self.loop.vector, valid)
+        return Attended(keys, values, valid, loop)
 
 
 class Attention(nn.Module):
@@ -77,12 +84,16 @@ class Attention(nn.Module):
         )
         self.normalizer = NORMALIZERS[config.normalizer.type](config.normalizer)
         self.stateless = self.scope.stateless
+        additive = isinstance(self.score, AdditiveScore | ConcatScore)
+        self._has_loop = additive and isinstance(self.scope, WholeSource) and isinstance(self.normalizer, Softmax)
 
     def prepare(self, memory: Memory) -> Attended:
         compared = values = memory.values
         if self.heads > 1:  # (batch, heads, src_len, dim/heads)
             compared, values = self._split(self.key(compared)), self._split(self.value(values))
-        return Attended(self.score.keys(compared), values, memory.src_valid if memory.ragged else None)
+        keys, valid = self.score.keys(compared), memory.src_valid if memory.ragged else None
+        loop = _loop(keys, values, self.score.vector, valid) if self._has_loop else None
+        return Attended(keys, values, valid, loop)
 
     def start(self, rows: int, device: torch.device) -> AttentionState:
         """The state before the first query, one row per hypothesis."""
@@ -108,10 +119,13 @@ class Attention(nn.Module):
             valid = None if valid is None else valid.repeat_interleave(self.heads, 0)
             queries = query.shape[1]
             state = {name: _repeat_rows(part, queries, self.heads) for name, part in state.items()}
-        candidates, state = self.scope(keys, values, valid, query.shape[1], state)
-        weights = self.normalizer(self.score(query, candidates.keys), _per_query(candidates), noise)
-        context = _mix(weights, candidates.values)
-        weights = _spread(weights, candidates, keys.shape[1])
+        if attended.loop is not None:
+            context, weights = attended.loop(self.score.project(query))
+        else:
+            candidates, state = self.scope(keys, values, valid, query.shape[1], state)
+            weights = self.normalizer(self.score(query, candidates.keys), _per_query(candidates), noise)
+            context = _mix(weights, candidates.values)
+            weights = _spread(weights, candidates, keys.shape[1])
         if self.heads == 1:
             return context, weights, state, {}
         context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)  # heads side by side
@@ -121,6 +135,22 @@ class Attention(nn.Module):
 
     def _split(self, x: Float[Tensor, "batch steps dim"]) -> Float[Tensor, "batch heads steps size"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _loop(
+    keys: Float[Tensor, "batch *heads src_len attn"],
+    values: Float[Tensor, "batch *heads src_len dim"],
+    vector: Float[Tensor, "attn"],
+    valid: Bool[Tensor, "batch src_len"] | None,
+) -> AdditiveLoop | None:
+    """The fast form over keys and values whose heads join the batch, where there is a kernel for them."""
+    if not AdditiveLoop.takes(keys, values, vector):
+        return None
+    lengths = None if valid is None else valid.sum(1)
+    if keys.ndim == 4:
+        lengths = None if lengths is None else lengths.repeat_interleave(keys.shape[1])
+        keys, values = keys.flatten(0, 1), values.flatten(0, 1)
+    return AdditiveLoop(keys, values, vector, lengths)
 
 
 def _per_query(candidates: Candidates) -> Tensor | None:

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from regard.ops import native
+
 # A chunk of 256 rows × 6,000 entries is 6 MB in float32: it stays in the last-level cache between passes.
 CHUNK_ELEMENTS = 1_536_000
 
@@ -77,28 +79,17 @@ class _ChunkedNll(Function):
         grad_weight = torch.zeros_like(weight) if wanted else None
         grad_bias = torch.zeros_like(bias) if wanted and bias is not None else None
         # Sums of thousands of terms: in float64, so that the chunk size cannot be seen in the loss.
-        nll = features.new_zeros((), dtype=torch.float64)
-        uniform = features.new_zeros((), dtype=torch.float64)
-        correct = targets.new_zeros(())
+        sums = torch.zeros(3, dtype=torch.float64, device=features.device)
         size = max(1, CHUNK_ELEMENTS // vocab)
         for first in range(0, tokens, size):
             rows = slice(first, first + size)
-            logits, target = F.linear(features[rows], weight, bias), targets[rows, None]
-            top, winner = logits.max(-1, keepdim=True)
-            correct += (winner == target).sum()
-            at_target, mean = logits.gather(1, target), logits.mean(-1, keepdim=True)
-            probs = logits.sub_(top).exp_()  # the logits are overwritten from here on
-            total = probs.sum(-1, keepdim=True)
-            log_total = total.log() + top
-            nll += (log_total - at_target).double().sum()
-            uniform += (log_total - mean).double().sum()
+            grad = _nll_gradient(F.linear(features[rows], weight, bias), targets[rows], smoothing, sums)
             if grad_features is not None and grad_weight is not None:
-                grad = probs.div_(total).sub_(smoothing / vocab) if smoothing else probs.div_(total)
-                grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1.0))
                 torch.mm(grad, weight, out=grad_features[rows])
                 grad_weight.addmm_(grad.T, features[rows])
                 if grad_bias is not None:
                     grad_bias += grad.sum(0)
+        nll, uniform, correct = sums[0], sums[1], sums[2].to(targets.dtype)
         ctx.save_for_backward(grad_features, grad_weight, grad_bias)
         loss = (1.0 - smoothing) * nll + smoothing * uniform
         nll = nll.to(features.dtype)
@@ -113,3 +104,23 @@ class _ChunkedNll(Function):
             return (None,) * 6
         scaled = (None if grad is None else grad * grad_loss for grad in ctx.saved_tensors)
         return (*scaled, None, None, None)
+
+
+def _nll_gradient(
+    logits: Float[Tensor, "rows vocab"], targets: Int[Tensor, "rows"], smoothing: float, sums: Float[Tensor, "3"]
+) -> Float[Tensor, "rows vocab"]:
+    """The gradient of the loss by the logits, which it overwrites; adds nll, the mean of −log p, and hits to `sums`."""
+    if native.usable(logits, multiple=1):
+        native.call("nll_backward", *logits.shape, logits, targets.contiguous(), smoothing, sums)
+        return logits
+    target, vocab = targets[:, None], logits.shape[1]
+    top, winner = logits.max(-1, keepdim=True)
+    at_target, mean = logits.gather(1, target), logits.mean(-1, keepdim=True)
+    probs = logits.sub_(top).exp_()  # the logits are overwritten from here on
+    total = probs.sum(-1, keepdim=True)
+    log_total = total.log() + top
+    sums += torch.stack([
+        (log_total - at_target).double().sum(), (log_total - mean).double().sum(), (winner == target).double().sum()
+    ])  # fmt: skip
+    grad = probs.div_(total).sub_(smoothing / vocab) if smoothing else probs.div_(total)
+    return grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1.0))

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 import regard
+from regard.ops import native
 
 
 def threads_for(threads: int | None, processes: int) -> int:
@@ -82,6 +83,8 @@ def describe() -> dict[str, Any]:
     for name in ("torch", "numpy", "tokenizers", "sacrebleu"):
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
+    if native.version():
+        versions["kernels"] = str(native.version())
     return {
         "regard": regard.__version__,
         "commit": commit(),

@@ -1,0 +1,136 @@
+"""Additive attention as one operation: scores, softmax and contexts of every query in one pass over its sentence."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from regard.ops import native
+
+
+def plain_additive(
+    query: Float[Tensor, "batch queries dim"],
+    keys: Float[Tensor, "batch steps dim"],
+    values: Float[Tensor, "batch steps size"],
+    vector: Float[Tensor, "dim"],
+    lengths: Int[Tensor, "batch"] | None = None,
+) -> tuple[Float[Tensor, "batch queries size"], Float[Tensor, "batch queries steps"]]:
+    """weights = softmax(vector · tanh(query + keys)), context = weights · values: the definition.
+
+    `lengths`, on the CPU: the real steps of each sentence; None: all are.
+    """
+    scores = torch.tanh(query[:, :, None] + keys[:, None]) @ vector
+    if lengths is not None:
+        valid = torch.arange(keys.shape[1]) < lengths[:, None]
+        scores = scores.masked_fill(~valid[:, None].to(scores.device), float("-inf"))
+    weights = scores.softmax(-1)
+    return weights @ values, weights
+
+
+class AdditiveLoop:
+    """query ↦ context, weights, over one batch's keys and values, to be called at every step of one loop.
+
+        attend = AdditiveLoop(keys, values, vector, lengths)     # once per batch of sentences
+        context, weights = attend(query)                         # (batch, queries, size), (batch, queries, steps)
+
+    Results and gradients are `plain_additive`'s to rounding. The gradients of keys, values and vector grow in one
+    buffer each while the steps go back, and tanh is computed anew there, so that a step keeps nothing of the size
+    batch × steps × dim. Only where `AdditiveLoop.takes` says so. Cannot be differentiated twice.
+    """
+
+    def __init__(
+        self,
+        keys: Float[Tensor, "batch steps dim"],
+        values: Float[Tensor, "batch steps size"],
+        vector: Float[Tensor, "dim"],
+        lengths: Int[Tensor, "batch"] | None = None,
+    ) -> None:
+        self.vector = vector
+        self._tape = _Tape(keys, values, vector, lengths)
+        self._anchor: Tensor | None = None
+        if torch.is_grad_enabled() and any(part.requires_grad for part in (keys, values, vector)):
+            # All steps hang on this number, so autograd reaches its backward only when all of theirs are done.
+            self._anchor = _Anchor.apply(keys, values, vector, self._tape)
+
+    @staticmethod
+    def takes(keys: Tensor, values: Tensor, vector: Tensor) -> bool:
+        """Whether there is a kernel for these."""
+        return native.usable(keys, values, vector)
+
+    def __call__(
+        self, query: Float[Tensor, "batch queries dim"]
+    ) -> tuple[Float[Tensor, "batch queries size"], Float[Tensor, "batch queries steps"]]:
+        if self._anchor is not None or (torch.is_grad_enabled() and query.requires_grad):
+            context, weights = _Step.apply(query, self._anchor, self._tape)
+            return context, weights
+        return self._tape.forward(query.contiguous())
+
+
+class _Tape:
+    """One batch's keys and values, and what the backward passes of the steps leave for the anchor."""
+
+    def __init__(self, keys: Tensor, values: Tensor, vector: Tensor, lengths: Tensor | None) -> None:
+        self.keys, self.values = keys.detach().contiguous(), values.detach().contiguous()
+        self.vector = vector.detach().contiguous()
+        self.lengths = lengths
+        self.grads: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def sizes(self, query: Tensor) -> tuple[int, int, int, int, int]:
+        sentences, steps, dim = self.keys.shape
+        assert query.shape[::2] == (sentences, dim), f"queries {tuple(query.shape)} for keys {tuple(self.keys.shape)}"
+        return sentences, query.shape[1], steps, dim, self.values.shape[2]
+
+    def forward(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        sentences, queries, steps, _, size = sizes = self.sizes(query)
+        context, weights = query.new_empty(sentences, queries, size), query.new_empty(sentences, queries, steps)
+        inputs = (query, self.keys, self.values, self.vector, self.lengths)
+        native.call("additive_forward", *sizes, *inputs, context, weights)
+        return context, weights
+
+    def backward(self, query: Tensor, weights: Tensor, grad_context: Tensor, grad_weights: Tensor | None) -> Tensor:
+        if self.grads is None:
+            self.grads = torch.zeros_like(self.keys), torch.zeros_like(self.values), torch.zeros_like(self.vector)
+        grad_query, spare = torch.empty_like(query), query.new_empty(weights.shape[2])
+        inputs = (query, self.keys, self.values, self.vector, self.lengths, weights, grad_context, grad_weights)
+        native.call("additive_backward", *self.sizes(query), *inputs, grad_query, *self.grads, spare)
+        return grad_query
+
+
+class _Anchor(Function):
+    @staticmethod
+    def forward(ctx: Any, keys: Tensor, values: Tensor, vector: Tensor, tape: _Tape) -> Tensor:
+        ctx.tape = tape
+        return keys.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        grads, ctx.tape.grads = ctx.tape.grads, None
+        return (*(grads or (None, None, None)), None)
+
+
+class _Step(Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, anchor: Tensor | None, tape: _Tape) -> tuple[Tensor, Tensor]:
+        query = query.contiguous()
+        context, weights = tape.forward(query)
+        ctx.save_for_backward(query, weights)
+        ctx.tape, ctx.anchored = tape, anchor is not None
+        ctx.set_materialize_grads(False)
+        return context, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_context: Tensor | None, grad_weights: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, None]:
+        query, weights = ctx.saved_tensors
+        if grad_context is None:
+            grad_context = query.new_zeros(*query.shape[:2], ctx.tape.values.shape[2])
+        if grad_weights is not None:
+            grad_weights = grad_weights.contiguous()
+        grad_query = ctx.tape.backward(query, weights, grad_context.contiguous(), grad_weights)
+        return grad_query, query.new_zeros(()) if ctx.anchored else None, None

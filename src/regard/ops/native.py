@@ -1,0 +1,79 @@
+"""Compiled kernels for the pointwise work between matrix products: one pass where torch needs several.
+
+`kernels.c` is compiled where Regard is installed, if there is a compiler (`regard.ops.build`), and used where the
+processor can run it. Nothing needs it: every kernel has a plain form in torch's operations, which is what float64,
+other devices, sizes that are no multiple of 8, and machines without it take. REGARD_KERNELS=0 switches it off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.ops.build import LIBRARY, digest
+
+LANES = 8
+"""Rows must be a multiple of this long."""
+
+_POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
+SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "lstm_forward": (_COUNT,) * 2 + (_POINTER,) * 6,
+    "lstm_backward": (_COUNT,) * 2 + (_POINTER,) * 7,
+    "additive_forward": (_COUNT,) * 5 + (_POINTER,) * 7,
+    "additive_backward": (_COUNT,) * 5 + (_POINTER,) * 13,
+    "nll_backward": (_COUNT,) * 2 + (_POINTER,) * 2 + (ctypes.c_double, _POINTER),
+    "log_softmax": (_COUNT,) * 2 + (_POINTER,),
+    "largest": (_COUNT,) * 3 + (_POINTER,) * 3,
+}
+"""The functions of kernels.c and what they take: counts, then pointers."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where there are none for this processor, or none of this version."""
+    if os.environ.get("REGARD_KERNELS") == "0" or not LIBRARY.is_file() or not _processor_fits():
+        return None
+    try:
+        found = ctypes.CDLL(str(LIBRARY))
+        found.source.restype = ctypes.c_char_p
+        if found.source().decode() != digest():
+            return None
+        for name, takes in SIGNATURES.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = takes, None
+    except (OSError, AttributeError):
+        return None
+    return found
+
+
+def _processor_fits() -> bool:
+    """What build.py compiles for: AVX2 and fused multiply-add on x86, what the compiler assumes elsewhere."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    return not x86 or torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+
+
+def version() -> str | None:
+    """Which kernels run, for the log: the digest of their source, or None."""
+    return digest() if library() is not None else None
+
+
+def usable(*tensors: Tensor, multiple: int = LANES) -> bool:
+    """Whether kernels can take these: float32 on the CPU, rows of a multiple of 8, and not while being traced."""
+    return (
+        library() is not None
+        and all(x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[-1] % multiple == 0 for x in tensors)
+        and not torch.compiler.is_compiling()
+    )
+
+
+def call(name: str, *arguments: Tensor | int | float | None) -> None:
+    """Call a kernel; tensors must be dense and are passed by address, None as the null pointer."""
+    kernels = library()
+    assert kernels is not None, "ask `usable` first"
+    getattr(kernels, name)(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments))
