@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ TORCH = ("torch==2.13.0", "numpy==2.4.6")
 PLACE = Path("~/.cache/regard/peers")
 """Where the environments are, unless told otherwise."""
 LONGEST = 3600
-"""Seconds for one step; compiling takes some minutes on a slow core."""
+"""Seconds for one step."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class Needs:
     bare: tuple[str, ...] = ()
     """installed without what they say they need, because that is wrong, or far more than is used"""
     build: bool = False
-    """`bare` is compiled here, with `plain`'s tools and our torch"""
+    """`bare` is built here, with `plain`'s tools and our torch"""
+    environment: tuple[str, ...] = ()
+    """variables that are 1 while it is installed"""
 
 
 class InstallFailed(Exception):
@@ -51,14 +53,15 @@ def _ensure(name: str, needs: Needs | list[str], shared: Path | None, root: Path
     wanted = json.dumps({"torch": TORCH, "needs": needs if isinstance(needs, list) else asdict(needs)})
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return python
-    tell(f"{name}: making its environment (once; torch first, and compiling may take minutes)")
+    tell(f"{name}: making its environment (once)")
     place.mkdir(parents=True, exist_ok=True)
     stamp.unlink(missing_ok=True)
     run(name, [sys.executable, "-m", "venv", "--without-pip", str(place)])
     if shared is not None:
         (packages_of(name, python) / "torch.pth").write_text(f"{packages_of(name, shared)}\n", encoding="utf-8")
     for arguments in commands(needs):
-        run(name, [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *arguments])
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *arguments]
+        run(name, pip, () if isinstance(needs, list) else needs.environment)
     stamp.write_text(wanted, encoding="utf-8")
     return python
 
@@ -78,9 +81,9 @@ def commands(needs: Needs | list[str]) -> list[list[str]]:
     return found
 
 
-def run(name: str, command: list[str]) -> str:
+def run(name: str, command: list[str], variables: Sequence[str] = ()) -> str:
     """Run a step of an installation; the reason where it fails is the first error that it prints."""
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "MAX_JOBS": "1"}  # a C++ job needs 1.5 GB
+    environment = {**os.environ, **dict.fromkeys(("PIP_DISABLE_PIP_VERSION_CHECK", *variables), "1")}
     environment.pop("PYTHONPATH", None)
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LONGEST, check=False)

@@ -27,18 +27,25 @@ OPENNMT = Needs(
 )
 FAIRSEQ = Needs(
     plain=(
-        *("cython==3.3.1", "wheel==0.48.0", "setuptools==80.10.2", "cffi==2.1.1", "bitarray==3.12.3"),
-        *("hydra-core==1.3.2", "omegaconf==2.3.0", "packaging==26.3", "regex==2026.11.15", "sacrebleu==2.6.0"),
-        *("scikit-learn==1.9.1", "tqdm==4.70.1"),
+        *("bitarray==3.12.3", "cffi==2.1.1", "cython==3.3.1", "hydra-core==1.3.2", "omegaconf==2.3.0"),
+        *("packaging==26.3", "regex==2026.11.15", "sacrebleu==2.6.0", "setuptools==80.10.2", "tqdm==4.70.1"),
+        "wheel==0.48.0",
     ),
     bare=("fairseq-fixed==0.12.3.1",),  # its own build fetches torch for a GPU
     build=True,
+    environment=("READTHEDOCS",),  # no compiled parts: they are for its data format and for other models
 )
 JOEYNMT = Needs(plain=("importlib-metadata==10.2.0", "packaging==26.3", "PyYAML==6.0.3"), bare=("joeynmt==2.3.0",))
 YOYODYNE = Needs(
-    plain=("jsonargparse[signatures]==4.50.1", "lightning==2.6.1", "omegaconf==2.3.0", "PyYAML==6.0.3", "rich==15.0.0"),
+    plain=("jsonargparse[signatures]==4.53.0", "lightning==2.6.1", "omegaconf==2.3.0", "PyYAML==6.0.3", "rich==15.0.0"),
     bare=("yoyodyne==0.5.27",),  # declares torchaudio and torchvision, and uses neither
 )
+
+EOLE = Needs(
+    plain=("pydantic==2.14.3", "pyonmttok==1.38.1", "PyYAML==6.0.3", "safetensors==0.8.0"),
+    bare=("eole==0.6.4",),  # declares servers, spaCy, sentence embeddings and codecs besides
+)
+KERAS = Needs(plain=("keras==3.15.1",))
 
 PEERS = {
     "opennmt-general": Peer("opennmt", "opennmt", OPENNMT, {"attention": "general"}),
@@ -46,5 +53,7 @@ PEERS = {
     "fairseq": Peer("fairseq", "fairseq", FAIRSEQ),
     "joeynmt": Peer("joeynmt", "joeynmt", JOEYNMT),
     "yoyodyne": Peer("yoyodyne", "yoyodyne", YOYODYNE),
+    "eole": Peer("eole", "eole", EOLE),
+    "keras": Peer("keras", "keras", KERAS),
     "tutorial": Peer("tutorial", "torch", Needs()),
 }
