@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,26 @@ def test_who_cannot_run_is_in_the_table(monkeypatch: pytest.MonkeyPatch, tmp_pat
     text = console.export_text()
     assert "fairseq" in text and "torch was not installed: No matching distribution" in text
     assert tally.summary([found, {"name": "x", "ratio": {"overall": 1.5}}]) == "fairseq: failed; 1.50 × x"
+
+
+def test_environments_are_made_once_and_share_one_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commands: list[list[str]] = []
+
+    def record(_name: str, command: list[str], _variables: Sequence[str] = ()) -> str:
+        commands.append(command)
+        return str(tmp_path)
+
+    monkeypatch.setattr(install, "run", record)
+    told: list[str] = []
+    first = install.ensure("fairseq", PEERS["fairseq"].needs, tmp_path, told.append)
+    assert first.is_relative_to(tmp_path / "fairseq") and len(told) == 2
+    assert (tmp_path / "torch.pth").read_text() == f"{tmp_path}\n"  # where `record` says that packages are
+    made = len(commands)
+    assert install.ensure("fairseq", PEERS["fairseq"].needs, tmp_path, told.append) == first
+    assert install.ensure("torch", PEERS["tutorial"].needs, tmp_path).is_relative_to(tmp_path / "torch")
+    assert len(commands) == made and len(told) == 2
+    install.ensure("fairseq", install.Needs(plain=("other==1",)), tmp_path, told.append)
+    assert commands[-1][-3:] == [*install.TORCH, "other==1"] and len(told) == 3
 
 
 def test_torch_cannot_be_replaced_by_a_peers_needs() -> None:

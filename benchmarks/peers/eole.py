@@ -1,7 +1,7 @@
 """eole 0.6.4, OpenNMT-py's successor: LSTMs with input feeding, attention `mlp`; encoder and decoder of one size.
 
-The step is its trainer's `_train_step` with its optimizer and its loss, which also reports the attention's entropy, as it
-does unless told otherwise; a batch is padded by its own `tensorify`. Its pipeline sorts by length and so gets sorted
+The step is its trainer's `_train_step` with its optimizer and its loss, which also reports the attention's entropy, as
+it does unless told otherwise; a batch is padded by its own `tensorify`. Its pipeline sorts by length and so gets sorted
 batches. Pieces are turned into ids beforehand, as its loader processes would.
 """
 

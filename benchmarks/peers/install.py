@@ -43,14 +43,17 @@ def ensure(name: str, needs: Needs, root: Path, tell: Callable[[str], None] = pr
     """The interpreter of NAME's environment, which is made, or completed where its pins have changed."""
     root = root.expanduser()
     shared = _ensure("torch", list(TORCH), None, root, tell)
-    return _ensure(name, needs, shared, root, tell)
+    return shared if name == "torch" else _ensure(name, needs, shared, root, tell)
 
 
 def _ensure(name: str, needs: Needs | list[str], shared: Path | None, root: Path, tell: Callable[[str], None]) -> Path:
     place = root / name
     python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = place / "installed.json"
-    wanted = json.dumps({"torch": TORCH, "needs": needs if isinstance(needs, list) else asdict(needs)})
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = json.dumps(
+        {"python": version, "torch": TORCH, "needs": needs if isinstance(needs, list) else asdict(needs)}
+    )
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     tell(f"{name}: making its environment (once)")

@@ -1,8 +1,8 @@
 """Keras 3.15.1 on torch: bidirectional LSTM, LSTM decoder, `AdditiveAttention` once over the decoder's outputs.
 
 What its guides show, with attention: no input feeding, so that the decoder is one layer call. Its attention has no
-matrices, wherefore the encoder's two directions together are as wide as the decoder. The step is `train_on_batch`, padding
-masked by its own masks. Keras does not batch by length, so that it gets random batches, and it has no search.
+matrices, wherefore the encoder's two directions together are as wide as the decoder. The step is `train_on_batch`, and
+padding is masked by its own masks. Keras does not batch by length, so that it gets random batches, and has no search.
 """
 
 from __future__ import annotations
