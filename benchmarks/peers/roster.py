@@ -37,7 +37,7 @@ FAIRSEQ = Needs(
 )
 JOEYNMT = Needs(plain=("importlib-metadata==10.2.0", "packaging==26.3", "PyYAML==6.0.3"), bare=("joeynmt==2.3.0",))
 YOYODYNE = Needs(
-    plain=("jsonargparse[signatures]==4.53.0", "lightning==2.6.1", "omegaconf==2.3.0", "PyYAML==6.0.3", "rich==15.0.0"),
+    plain=("jsonargparse[signatures]==4.53.0", "lightning==2.6.6", "omegaconf==2.3.0", "PyYAML==6.0.3", "rich==15.0.0"),
     bare=("yoyodyne==0.5.27",),  # declares torchaudio and torchvision, and uses neither
 )
 
