@@ -28,7 +28,7 @@ from benchmarks.peers.roster import PEERS
 from regard.errors import RegardError
 
 WARM_UP = 3
-"""Steps of each that are not counted: allocator, moments of Adam."""
+"""Steps of each that are not counted: allocator, moments of Adam, and the largest batch, for the memory's peak."""
 ROUNDS = 3
 """Times that each decodes the test sentences at batch 64."""
 SEARCHES = {"beam 5, batch 64": (5, 64), "greedy, batch 64": (1, 64), "beam 5, batch 1": (5, 1)}
@@ -59,9 +59,10 @@ class Field:
         return cls(folder, pieces, (source, target), given.size, given.steps, decode, given.place)
 
     def batches(self, kind: str) -> list[list[int]]:
-        """The batches of one racer, warm-up included: evenly from an epoch's."""
+        """The batches of one racer: those of the warm-up, then some evenly from an epoch's."""
         every = data.BATCHES[kind](*self.lengths, SIZES[self.size].batch)
-        return data.spread(every, self.steps + WARM_UP)
+        warm_up = [*data.spread(every, WARM_UP - 1), data.largest(every, self.lengths)]
+        return warm_up + data.spread(every, self.steps)
 
     def command(self, python: Path | str, script: str, options: dict[str, str]) -> list[str]:
         found = [str(python), "-m", f"benchmarks.peers.{script}", "--data", str(self.folder), "--size", self.size]

@@ -148,6 +148,7 @@ def test_sorted_batches_pad_less_and_a_sample_has_all_lengths() -> None:
     lengths = sorted(source[batch[0]] for batch in some)
     assert some == data.spread(by_length, 10) and [b - a for a, b in pairwise(lengths)] == [4] * 9
     assert data.padding([[0, 1]], [1, 3]) == pytest.approx(2 / 8)
+    assert data.largest([[0, 1], [2, 3]], ([1, 1, 2, 1], [9, 1, 1, 7])) == [0, 1]
     with pytest.raises(ValueError, match="100 batches asked for, there are 62"):
         data.spread(by_length, 100)
 

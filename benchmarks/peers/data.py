@@ -69,6 +69,11 @@ def spread(batches: Sequence[list[int]], count: int, seed: int = 1) -> list[list
     return [chosen[i] for i in np.random.default_rng(seed).permutation(count)]
 
 
+def largest(batches: Sequence[list[int]], lengths: Sequence[Lengths]) -> list[int]:
+    """The batch that takes the most memory: sentences × their longest source and target."""
+    return max(batches, key=lambda batch: len(batch) * sum(max(side[row] for row in batch) for side in lengths))
+
+
 def padding(batches: Sequence[Sequence[int]], lengths: Lengths) -> float:
     """Share of the computed positions that are padding; lengths with the end mark."""
     sizes = [[lengths[row] + 1 for row in batch] for batch in batches]
