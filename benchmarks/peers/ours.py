@@ -49,7 +49,7 @@ class Ours:
             SimpleNamespace(loss=self._loss, metrics={"perplexity": False}, default_metric="perplexity"),
             SimpleNamespace(train=Pairs(self.examples)),
             self.model,
-            TrainConfig(learning_rate=LEARNING_RATE, clip=CLIP, threads=1, log_every=10**9),
+            TrainConfig(learning_rate=LEARNING_RATE, weight_decay=0.0, clip=CLIP, threads=1, log_every=10**9),
             seed=1,
             run=Run(Path(tempfile.mkdtemp())),
             device=torch.device("cpu"),
