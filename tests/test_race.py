@@ -226,7 +226,7 @@ def test_a_race_of_fakes(start: Callable[..., Client], monkeypatch: pytest.Monke
     assert found["regard"]["tokens"] == 7 and found["regard"]["padding"] == {"source": 0.0, "target": 0.0}
     assert found["decoding"]["greedy, batch 64"]["regard"]["steps"] == 20
     assert found["decoding"]["beam 5, batch 1"]["failed"].endswith("no beam search")
-    console = Console(record=True, width=160)
+    console = Console(record=True, width=300)
     console.print(tally.table([found], "small"))
     text = console.export_text()
     assert "Regard" in text and "no beam search" in text and "training: " in text
@@ -240,7 +240,7 @@ def test_who_cannot_run_is_in_the_table(monkeypatch: pytest.MonkeyPatch, tmp_pat
     field = race.Field(tmp_path, {}, ([], []), "small", 2, True, tmp_path / "place")
     found = race.duel("fairseq", field)
     assert found == {"name": "fairseq", "failed": "torch was not installed: No matching distribution"}
-    console = Console(record=True, width=140)
+    console = Console(record=True, width=300)
     console.print(tally.table([found], "small"))
     text = console.export_text()
     assert "fairseq" in text and "torch was not installed: No matching distribution" in text

@@ -58,6 +58,7 @@ class Client:
                 encoding="utf-8",
             )
         except OSError as error:
+            self._said.close()
             raise PeerFailed(f"{name} could not be started: {error}") from None
         try:
             self.facts = cast("dict[str, Any]", self._receive("start")["ready"])
