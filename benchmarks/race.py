@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -82,7 +83,8 @@ def duel(name: str, field: Field) -> dict[str, Any]:
             useful = facts["parameters"] - facts["tables"]
             config = resized(facts["shape"], facts["parameters"], useful, field.pieces)
             options = {"config": json.dumps(config.model_dump(mode="json"))}
-            with Client("regard", field.command(sys.executable, "ours", options)) as ours:
+            path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the very Regard that runs here
+            with Client("regard", field.command(sys.executable, "ours", options), environment=path) as ours:
                 return {"name": name, **contest(ours, theirs, field)}
     except (InstallFailed, PeerFailed, ValueError) as error:
         return {"name": name, "failed": str(error)}
