@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.peers.protocol import CLIP, DROPOUT, LEARNING_RATE, STEPS, Task, chunks, parameters, serve, stand_in
 
-stand_in("PIL", "ahocorasick", "fasttext", "huggingface_hub", "rapidfuzz", "sacrebleu", "sentencepiece", "six")
+stand_in("PIL", "ahocorasick", "fasttext", "huggingface_hub", "rapidfuzz", "sacrebleu", "sentencepiece", "spacy")
 stand_in(
     "spacy", "subword_nmt", "subword_nmt.apply_bpe", "tensorboard", "tokenizers"
 )  # of text filters, scores, downloads

@@ -42,7 +42,7 @@ YOYODYNE = Needs(
 )
 
 EOLE = Needs(
-    plain=("pydantic==2.14.3", "pyonmttok==1.38.1", "PyYAML==6.0.3", "safetensors==0.8.0"),
+    plain=("pydantic==2.14.3", "pyonmttok==1.38.1", "PyYAML==6.0.3", "regex==2026.11.15", "safetensors==0.8.0"),
     bare=("eole==0.6.4",),  # declares servers, spaCy, sentence embeddings and codecs besides
 )
 KERAS = Needs(plain=("keras==3.15.1",))
