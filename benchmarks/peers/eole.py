@@ -16,9 +16,7 @@ import torch
 from benchmarks.peers.protocol import CLIP, DROPOUT, LEARNING_RATE, STEPS, Task, chunks, parameters, serve, stand_in
 
 stand_in("PIL", "ahocorasick", "fasttext", "huggingface_hub", "rapidfuzz", "sacrebleu", "sentencepiece", "spacy")
-stand_in(
-    "spacy", "subword_nmt", "subword_nmt.apply_bpe", "tensorboard", "tokenizers"
-)  # of text filters, scores, downloads
+stand_in("subword_nmt", "subword_nmt.apply_bpe", "tokenizers")  # of text filters, scores, downloads
 
 import eole  # noqa: E402
 from eole.config.models import EmbeddingsConfig, RnnDecoderConfig, RnnEncoderConfig  # noqa: E402
