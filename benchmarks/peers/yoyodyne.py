@@ -98,7 +98,7 @@ class Yoyodyne:
             with torch.no_grad():
                 for some in chunks(rows, batch):
                     found = self.model.predict_step(self.collate_tests([self.tests[row] for row in some]), 0)
-                    steps = (found[0] if isinstance(found, tuple) else found).shape[-1]
+                    steps = found[0].shape[-1] - 1 if beam > 1 else found.shape[-1]  # a beam shows the start mark
         finally:
             bias[special.END_IDX] -= NEVER
             self.model._trainer = None
