@@ -49,6 +49,7 @@ class Fairseq:
             **{"task": "translation", "source-lang": "src", "target-lang": "tgt", "arch": "lstm"},
             **{"encoder-embed-dim": size.embed, "encoder-hidden-size": size.encoder, "encoder-layers": size.layers},
             **{"decoder-embed-dim": size.embed, "decoder-hidden-size": size.decoder, "decoder-layers": size.layers},
+            **{"decoder-out-embed-dim": min(512, size.decoder)},  # 512 is its default
             **{"dropout": DROPOUT, "criterion": "cross_entropy", "optimizer": "adam", "lr": LEARNING_RATE},
             **{"lr-scheduler": "fixed", "clip-norm": CLIP, "batch-size": size.batch, "seed": 1},
         }

@@ -155,8 +155,10 @@ def peak_mib() -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's type and the first line of what it says."""
+    """The error's type and the first line of what it says; of what a peer has not got, only what it says."""
     said = str(error).strip().splitlines()
+    if said and type(error) is NotImplementedError:
+        return said[0]
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 

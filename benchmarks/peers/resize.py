@@ -27,7 +27,8 @@ DEFAULTS: dict[str, Any] = {
 """What a shape need not say; besides it has embed, encoder_hidden (of each direction), decoder_hidden, layers."""
 TOLERANCE = 0.03
 GRAIN = 16
-"""Sizes are multiples of this, so that ours is no slower for odd rows."""
+"""Sizes are multiples of this, so that ours is no slower for odd rows; of 1 where embeddings are smaller than FINE."""
+FINE = 128
 DROPOUT = 0.2
 
 
@@ -78,10 +79,11 @@ def resized(shape: Mapping[str, Any], parameters: int, useful: int, pieces: Mapp
     """Our model with as many parameters as the peer, within TOLERANCE, and among those the one whose multiplying
     parameters, and then whose embedding size, are nearest the peer's."""
     best: tuple[float, ModelConfig] | None = None
-    low, high = max(GRAIN, shape["embed"] // 2 // GRAIN * GRAIN), 2 * shape["embed"]
-    for embed in range(low, high + 1, GRAIN):
-        hidden = _fitting(shape, embed, parameters, pieces)
-        for each in {max(GRAIN, hidden + step) for step in (-GRAIN, 0, GRAIN)}:
+    grain = GRAIN if shape["embed"] >= FINE else 1
+    low, high = max(grain, shape["embed"] // 2 // grain * grain), 2 * shape["embed"]
+    for embed in range(low, high + 1, grain):
+        hidden = _fitting(shape, embed, parameters, pieces, grain)
+        for each in {max(grain, hidden + step) for step in (-grain, 0, grain)}:
             model = config(shape, embed, each)
             found = count(model, pieces)
             if abs(found[0] / parameters - 1) > TOLERANCE:
@@ -95,13 +97,13 @@ def resized(shape: Mapping[str, Any], parameters: int, useful: int, pieces: Mapp
     return best[1]
 
 
-def _fitting(shape: Mapping[str, Any], embed: int, parameters: int, pieces: Mapping[str, int]) -> int:
-    """The largest hidden size, a multiple of GRAIN, with at most so many parameters."""
-    low, high = 1, 4 * shape["decoder_hidden"] // GRAIN + 1
+def _fitting(shape: Mapping[str, Any], embed: int, parameters: int, pieces: Mapping[str, int], grain: int) -> int:
+    """The largest hidden size, a multiple of `grain`, with at most so many parameters."""
+    low, high = 1, 4 * shape["decoder_hidden"] // grain + 1
     while low < high:
         middle = (low + high + 1) // 2
-        if count(config(shape, embed, middle * GRAIN), pieces)[0] <= parameters:
+        if count(config(shape, embed, middle * grain), pieces)[0] <= parameters:
             low = middle
         else:
             high = middle - 1
-    return low * GRAIN
+    return low * grain

@@ -73,11 +73,11 @@ def summary(duels: Sequence[Mapping[str, Any]]) -> str:
 def table(duels: Sequence[Mapping[str, Any]], size: str) -> Table:
     """Two lines for each peer, theirs and ours; one where it failed."""
     found = Table(title=f"{size}, one thread each", title_justify="left")
-    for heading in ("", "parameters", "tokens/s (quartiles)", "GFLOP/s", "padding", "MiB", "decoding", "ratio"):
+    for heading in ("", "parameters", "tokens/s (quartiles)", "GFLOP/s", "ratio", "padding", "MiB", "decoding"):
         found.add_column(heading, overflow="fold")
     for duel in duels:
         if "failed" in duel:
-            found.add_row(duel["name"], "", "", "", "", "", duel["failed"], "")
+            found.add_row(duel["name"], *[""] * 6, duel["failed"])
             continue
         for who in ("peer", "regard"):
             found.add_row(*_line(duel, who))
@@ -94,27 +94,23 @@ def _line(duel: Mapping[str, Any], who: str) -> list[str]:
         f"{its['parameters'] / 1e6:.2f} M",
         f"{its['tokens_per_second']:,.0f} ({low:,.0f} … {high:,.0f})",
         f"{its['useful_gflops']:.1f}",
+        _ratio(duel["ratio"]) if who == "regard" else "",
         f"{its['padding']['source']:.0%}, {its['padding']['target']:.0%}",
         f"{its['peak_mib']:,}",
         "\n".join(f"{search}: {_decoded(answer, who)}" for search, answer in searches.items()),
-        "\n".join(_ratios(duel)) if who == "regard" else "",
     ]
 
 
 def _decoded(answer: Mapping[str, Any], who: str) -> str:
+    """Speed, or the median latency; for ours with the ratio."""
     if "failed" in answer:
-        return str(answer["failed"])
+        return str(answer["failed"]) if who == "peer" else "–"
     its = answer[who]
     other = "" if its["steps"] == STEPS else f" ({its['steps']} steps)"
     speed = f"{its['latency_ms']:.0f} ms" if "latency_ms" in its else f"{its['sentences_per_second']:.1f}/s"
-    return speed + other
+    return speed + other + (f", {_ratio(answer['ratio'])}" if who == "regard" else "")
 
 
-def _ratios(duel: Mapping[str, Any]) -> list[str]:
-    """Training, then each search; with quartiles turn by turn."""
-    named = {"training": duel["ratio"]}
-    named |= {search: its["ratio"] for search, its in duel.get("decoding", {}).items() if "ratio" in its}
-    return [
-        f"{name}: {its['overall']:.2f} × ({its['quartiles'][0]:.2f} … {its['quartiles'][2]:.2f})"
-        for name, its in named.items()
-    ]
+def _ratio(its: Mapping[str, Any]) -> str:
+    """Over everything, and the quartiles turn by turn."""
+    return f"{its['overall']:.2f} × ({its['quartiles'][0]:.2f} … {its['quartiles'][2]:.2f})"
