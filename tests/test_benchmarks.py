@@ -17,7 +17,17 @@ if not (REPOSITORY / "benchmarks").is_dir():  # in an unpacked sdist
     pytest.skip("the benchmarks are not here", allow_module_level=True)
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import fingerprint, invariance, kill, memory, record, results, ten_million, train_speed  # noqa: E402
+from benchmarks import (  # noqa: E402
+    fingerprint,
+    invariance,
+    kill,
+    memory,
+    race,
+    record,
+    results,
+    ten_million,
+    train_speed,
+)
 
 from regard.errors import RegardError  # noqa: E402
 from regard.recipe import Recipe, load_recipe  # noqa: E402
@@ -298,7 +308,7 @@ def test_invariance_is_bitwise_within_a_thread_count_and_of_texts_between() -> N
 # All of them
 
 
-@pytest.mark.parametrize("script", [record, fingerprint, train_speed, ten_million, kill, invariance])
+@pytest.mark.parametrize("script", [record, fingerprint, train_speed, race, ten_million, kill, invariance])
 def test_every_script_explains_itself(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
