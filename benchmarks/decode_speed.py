@@ -21,7 +21,7 @@ from benchmarks import results
 from benchmarks.limits import Bare, Product, decoding_products, model
 from benchmarks.train_speed import load_examples, quartiles
 from regard.decode.config import SearchConfig
-from regard.decode.engine import decode_sentences, equal_length_batches
+from regard.decode.engine import decode_sentences, sorted_batches
 from regard.errors import RegardError
 from regard.model import Seq2Seq, seeded
 
@@ -38,10 +38,12 @@ def forced(beam: int) -> SearchConfig:
 
 
 def batch_products(hidden: int, vocab: int, lengths: Sequence[int], batch: int, beam: int) -> list[Product]:
-    """The products of decoding sentences of these lengths, batch by batch, one step more for the end of sentence."""
+    """The products of decoding sentences of these lengths, batch by batch, without padding; one step more for the end
+    of sentence."""
     found = []
-    for rows in equal_length_batches(lengths, batch):
-        size = {"sentences": len(rows), "beam": beam, "src_len": lengths[rows[0]] + 1, "steps": STEPS + 1}
+    for rows in sorted_batches(lengths, batch):
+        src_len = round(sum(lengths[row] + 1 for row in rows) / len(rows))
+        size = {"sentences": len(rows), "beam": beam, "src_len": src_len, "steps": STEPS + 1}
         found += decoding_products(model(hidden), vocab, **size)
     return found
 
@@ -50,12 +52,12 @@ def measure(
     built: Seq2Seq, hidden: int, vocab: int, sources: list[list[int]], batch: int, beam: int, rounds: int
 ) -> dict[str, Any]:
     """Seconds of decoding `sources` and of the products alone, in turn, after one uncounted round."""
-    config, bare = forced(beam), Bare()
+    config, bare, parts = forced(beam), Bare(), built.for_search()
     products = batch_products(hidden, vocab, [len(source) for source in sources], batch, beam)
     ours, alone = [], []
     for round_ in range(rounds + 1):
         began = time.perf_counter()
-        found = decode_sentences(lambda *x: [built.encode(*x)], built.decoder, sources, config, batch_sentences=batch)
+        found = decode_sentences(*parts, sources, config, batch_sentences=batch)
         seconds = time.perf_counter() - began
         assert all(len(best[0].tokens) == STEPS for best in found), "every output has as many pieces as were forced"
         least = bare.run(products)

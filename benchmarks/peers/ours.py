@@ -81,15 +81,16 @@ class Ours:
         }
 
     def train(self, rows: Sequence[int]) -> int:
+        self._parts = None
         self.trainer._update([np.asarray(rows, np.int64)])
         return sum(len(self.examples[row][1]) + 1 for row in rows)
 
     def decode(self, rows: Sequence[int], beam: int, batch: int) -> int:
+        self._parts = self._parts or self.model.for_search()  # made once after an update, as on loading a run
         length = STEPS - 1  # the end mark is a step too
         search = {"method": "beam", "beam": beam} if beam > 1 else {"method": "greedy"}
         found = decode_sentences(
-            lambda ids, lengths: [self.model.encode(ids, lengths)],
-            self.model.decoder,
+            *self._parts,
             [self.tests[row] for row in rows],
             SearchConfig.model_validate({**search, "min_length": length, "max_length": length}),
             batch_sentences=batch,

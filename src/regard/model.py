@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,12 @@ from regard.data.batches import Batch
 from regard.data.tokenizer import PAD
 from regard.decode import DECODERS
 from regard.decode.embedding import Embedding
+from regard.decode.engine import Encode
+from regard.decode.packed import PackedDecoder
+from regard.decode.protocol import Decoder
 from regard.decode.readout import SoftmaxReadout
 from regard.encode import ENCODERS, Memory
+from regard.encode.packed import PackedBiRNN
 from regard.model_config import ModelConfig
 from regard.ops.noise import Noise
 
@@ -65,6 +70,17 @@ class Seq2Seq(nn.Module):
     def encode(self, ids: Tensor, lengths: Tensor, noise: Noise | None = None) -> Memory:
         """`ids` (batch, src_len), `lengths` (batch,) on the CPU → Memory."""
         return self.encoder(self.source_embedding(ids), lengths, noise)
+
+    def for_search(self) -> tuple[Encode, Decoder]:
+        """Encoder and decoder as `decode_sentences` takes them: packed where there are kernels for both, else our own.
+
+        Packed weights are copies: ask anew after an update.
+        """
+        if PackedBiRNN.takes(self.encoder) and PackedDecoder.takes(self.decoder):
+            encoder = PackedBiRNN(self.encoder)
+            packed = PackedDecoder(self.decoder)
+            return lambda ids, lengths: [encoder(self.source_embedding(ids), lengths)], packed
+        return lambda ids, lengths: [self.encode(ids, lengths)], cast(Decoder, self.decoder)
 
     def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None) -> LossSums:
         """The teacher-forced loss of a batch; `noise` None switches every dropout off."""

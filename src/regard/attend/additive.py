@@ -42,6 +42,21 @@ class AdditiveScore(nn.Module):
         """v"""
         return self.weight.weight[0]
 
+    @property
+    def query_weight(self) -> Float[Tensor, "attn query"]:
+        """W"""
+        return self.query.weight
+
+    @property
+    def key_weight(self) -> Float[Tensor, "attn memory"]:
+        """U"""
+        return self.key.weight
+
+    @property
+    def key_bias(self) -> Float[Tensor, "attn"] | None:
+        """b"""
+        return self.key.bias
+
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
         return self.key(values)
 
@@ -84,12 +99,23 @@ class ConcatScore(nn.Module):
         """v"""
         return self.weight.weight[0]
 
+    key_bias = None
+
+    @property
+    def query_weight(self) -> Float[Tensor, "attn query"]:
+        """The query's columns of W."""
+        return self.both.weight[:, : self.query_dim]
+
+    @property
+    def key_weight(self) -> Float[Tensor, "attn memory"]:
+        """The memory's."""
+        return self.both.weight[:, self.query_dim :]
+
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
-        return F.linear(values, self.both.weight[:, self.query_dim :])
+        return F.linear(values, self.key_weight)
 
     def project(self, query: Float[Tensor, "batch queries query"]) -> Float[Tensor, "batch queries attn"]:
-        """The query's columns of W."""
-        return F.linear(query, self.both.weight[:, : self.query_dim])
+        return F.linear(query, self.query_weight)
 
     def forward(
         self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]

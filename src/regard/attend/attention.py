@@ -85,14 +85,14 @@ class Attention(nn.Module):
         self.normalizer = NORMALIZERS[config.normalizer.type](config.normalizer)
         self.stateless = self.scope.stateless
         additive = isinstance(self.score, AdditiveScore | ConcatScore)
-        self._has_loop = additive and isinstance(self.scope, WholeSource) and isinstance(self.normalizer, Softmax)
+        self.has_loop = additive and isinstance(self.scope, WholeSource) and isinstance(self.normalizer, Softmax)
 
     def prepare(self, memory: Memory) -> Attended:
         compared = values = memory.values
         if self.heads > 1:  # (batch, heads, src_len, dim/heads)
             compared, values = self._split(self.key(compared)), self._split(self.value(values))
         keys, valid = self.score.keys(compared), memory.src_valid if memory.ragged else None
-        loop = _loop(keys, values, self.score.vector, valid) if self._has_loop else None
+        loop = _loop(keys, values, self.score.vector, valid) if self.has_loop else None
         return Attended(keys, values, valid, loop)
 
     def start(self, rows: int, device: torch.device) -> AttentionState:

@@ -1,20 +1,24 @@
 """Many sentences through encoder and search, such that none of them can change another.
 
-The one road for validation, prediction, evaluation and serving. Sources of equal length are encoded together, so
-nothing is padded; rows are a multiple of ROW_MULTIPLE, because matrix products round differently below it.
+The one road for validation, prediction, evaluation and serving. Where a model's rows are alone (`decode/packed.py`),
+sentences go together as they come by length, and each thread takes its own batches. Elsewhere sources of equal length
+are encoded together, so that nothing is padded, and rows are a multiple of ROW_MULTIPLE, because matrix products round
+differently below it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from regard.data.tokenizer import EOS
+from regard.data.tokenizer import EOS, PAD
 from regard.decode.config import SearchConfig
-from regard.decode.lanes import ROW_MULTIPLE
+from regard.decode.lanes import row_multiple
 from regard.decode.outputs import Hypothesis
 from regard.decode.protocol import Decoder
 from regard.decode.search import search
@@ -42,22 +46,48 @@ def decode_sentences(
     prefix, ids    as in `search`, one per source
     done           called with the number of sentences after each batch, for progress displays
     """
-    found: list[list[Hypothesis]] = [[] for _ in sources]
-    for rows in equal_length_batches([len(source) for source in sources], batch_sentences):
-        prepared = _prepare(encode, decoder, [sources[row] for row in rows], device)
-        outputs = search(
+    lengths, alone = [len(source) for source in sources], row_multiple(decoder) == 1
+    batches = list((sorted_batches if alone else equal_length_batches)(lengths, batch_sentences))
+
+    def decode(rows: list[int]) -> list[list[Hypothesis]]:
+        return search(
             decoder,
-            prepared,
+            _prepare(encode, decoder, [sources[row] for row in rows], device),
             config,
             prefix=None if prefix is None else [prefix[row] for row in rows],
             ids=[row if ids is None else ids[row] for row in rows],
             keep_weights=keep_weights,
         )
-        for row, hypotheses in zip(rows, outputs, strict=True):
-            found[row] = hypotheses
-        if done is not None:
-            done(len(rows))
+
+    found: list[list[Hypothesis]] = [[] for _ in sources]
+    with _threads(min(torch.get_num_threads(), len(batches)) if alone else 1) as run:
+        for rows, outputs in zip(batches, run(decode, batches), strict=True):
+            for row, hypotheses in zip(rows, outputs, strict=True):
+                found[row] = hypotheses
+            if done is not None:
+                done(len(rows))
     return found
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` over so many threads, in each of which torch uses one; the kernels let go of Python's lock."""
+    if count < 2:
+        yield map
+        return
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(before)  # MKL's count is the process's
+
+
+def sorted_batches(lengths: Sequence[int], batch_sentences: int) -> Iterator[list[int]]:
+    """Positions in batches of at most `batch_sentences`, long ones first."""
+    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    for first in range(0, len(order), batch_sentences):
+        yield order[first : first + batch_sentences]
 
 
 def equal_length_batches(lengths: Sequence[int], batch_sentences: int) -> Iterator[list[int]]:
@@ -75,9 +105,11 @@ def equal_length_batches(lengths: Sequence[int], batch_sentences: int) -> Iterat
 
 
 def _prepare(encode: Encode, decoder: Decoder, sources: Sequence[Sequence[int]], device: torch.device | str) -> Any:
-    """Encode sources of one length, with rows filled up to the multiple and dropped again."""
+    """Encode sources, with rows filled up to the decoder's multiple and dropped again."""
     count = len(sources)
-    rows = list(sources) + [sources[0]] * (-count % ROW_MULTIPLE)
-    tokens = torch.tensor([[*row, EOS] for row in rows], device=device)
-    prepared = decoder.prepare(encode(tokens, torch.full((len(rows),), tokens.shape[1])))
+    rows = [[*row, EOS] for row in sources] + [[*sources[0], EOS]] * (-count % row_multiple(decoder))
+    lengths = torch.tensor([len(row) for row in rows])
+    longest = int(lengths.max())
+    tokens = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows], device=device)
+    prepared = decoder.prepare(encode(tokens, lengths))
     return prepared if len(rows) == count else prepared.select(torch.arange(count, device=device))

@@ -57,6 +57,11 @@ class Ensemble:
             raise RegardError("an ensemble of no models; name at least one run")
         self.decoders = list(decoders)
 
+    @property
+    def rows_alone(self) -> bool:
+        """Whether every model's rows are."""
+        return all(getattr(decoder, "rows_alone", False) for decoder in self.decoders)
+
     def prepare(self, memories: Sequence[Sequence[Any]]) -> EnsembleSource:
         """For each model the memories that it reads."""
         pairs = zip(self.decoders, memories, strict=True)

@@ -16,11 +16,12 @@ from torch import Tensor
 from regard.data.tokenizer import BOS, EOS, PAD
 from regard.decode.config import SearchConfig
 from regard.decode.filters import FREE
-from regard.decode.protocol import Source
+from regard.decode.protocol import Decoder, Source
 from regard.errors import RegardError
 
 ROW_MULTIPLE = 8
-"""Rows of a decoder step come in multiples of this; measured on AVX2, 1 and 2 threads, torch 2.13."""
+"""Lanes come in multiples of this, except where a decoder's rows are alone; measured on AVX2, 1 and 2 threads, torch
+2.13."""
 
 
 @dataclass
@@ -45,16 +46,21 @@ class Lanes:
     def select(self, rows: Int[Tensor, "rows"]) -> "Lanes":
         return Lanes(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
-    def crowd(self) -> Int[Tensor, "rows"] | None:
-        """The live lanes, filled up to a multiple of 8, or None if that would be as many lanes as now."""
+    def crowd(self, multiple: int) -> Int[Tensor, "rows"] | None:
+        """The live lanes, filled up to a multiple, or None if that would be as many lanes as now."""
         live = self.live.nonzero().squeeze(1)
-        rows = fill_up(live)
+        rows = fill_up(live, multiple)
         return rows if 0 < len(rows) < len(self) else None
 
 
-def fill_up(rows: Int[Tensor, "rows"]) -> Int[Tensor, "padded"]:
-    """The first row again and again, until they are a multiple of 8."""
-    return torch.cat([rows, rows[:1].expand(-len(rows) % ROW_MULTIPLE)])
+def row_multiple(decoder: Decoder) -> int:
+    """What the number of a decoder's lanes must be a multiple of."""
+    return 1 if getattr(decoder, "rows_alone", False) else ROW_MULTIPLE
+
+
+def fill_up(rows: Int[Tensor, "rows"], multiple: int) -> Int[Tensor, "padded"]:
+    """The first row again and again, until they are a multiple."""
+    return torch.cat([rows, rows[:1].expand(-len(rows) % multiple)])
 
 
 def open_lanes(
@@ -62,6 +68,7 @@ def open_lanes(
     config: SearchConfig,
     prefix: Sequence[Sequence[int]] | None,
     ids: Sequence[int] | None,
+    multiple: int = ROW_MULTIPLE,
 ) -> tuple[Lanes, Int[Tensor, "lanes"]]:
     """A lane for every sentence and sample, and for each lane its row of `source`."""
     sentences, samples, device = source.rows, config.samples, source.valid.device
@@ -70,7 +77,7 @@ def open_lanes(
     numbers = torch.arange(sentences) if ids is None else torch.as_tensor(list(ids), dtype=torch.int64)
     forced = _prefix_tensor(prefix, sentences)
     output = torch.arange(sentences * samples)
-    rows = fill_up(output)
+    rows = fill_up(output, multiple)
     row = (rows // samples).to(device)
     lanes = Lanes(
         output=rows.to(device),

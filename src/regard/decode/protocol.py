@@ -50,7 +50,11 @@ class Source(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """A next-token model with its state outside."""
+    """A next-token model with its state outside.
+
+    One with an attribute `rows_alone` that is true gives a row the same bits whatever other rows there are, and reads
+    sources of several lengths together; for others, sources of one length are searched together, in full rows.
+    """
 
     def prepare(self, memories: Sequence[Any]) -> Any:
         """What every step needs of the sources, computed once a batch."""

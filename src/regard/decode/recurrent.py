@@ -1,6 +1,6 @@
 """The attentive recurrent decoder: attention before or after the cell, with or without input feeding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -139,9 +139,11 @@ class RecurrentDecoder(nn.Module):
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
         return DecoderSource(attended, summary, memories[0].src_valid)
 
-    def start(self, source: DecoderSource, beam: int = 1) -> State:
+    def start(
+        self, source: DecoderSource, beam: int = 1, bridge: Callable[[Tensor], Tensor] | None = None
+    ) -> State:
         """The state before the first token, `source.rows` × `beam` rows, a sentence's rows together."""
-        state = self.bridge(source.summary)
+        state = self.bridge(source.summary, bridge)
         if self.config.input_feeding:
             state["features"] = source.summary.new_zeros(source.rows, self.config.hidden)
         for index, part in enumerate(self._attentions()):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from regard.data.tokenizer import BOS, EOS
 from regard.decode.config import SearchConfig
-from regard.decode.lanes import fill_up
+from regard.decode.lanes import fill_up, row_multiple
 from regard.decode.outputs import Hypothesis, src_lengths
 from regard.decode.protocol import Decoder
 from regard.decode.rank import Rank
@@ -38,7 +38,7 @@ def score_targets(
     if not targets:
         return []
     count, src_valid, device = len(targets), source.valid, source.valid.device
-    padded = fill_up(torch.arange(count, device=device))
+    padded = fill_up(torch.arange(count, device=device), row_multiple(decoder))
     if len(padded) > count:
         source = source.select(padded)
     told = _with_ends([targets[i] for i in padded.tolist()]).to(device)

@@ -21,7 +21,7 @@ from regard.data.tokenizer import BOS, EOS
 from regard.decode.config import SearchConfig
 from regard.decode.filters import SoFar, apply_filters, build_filters, needs_history
 from regard.decode.finish import Pool, is_done
-from regard.decode.lanes import Lanes, open_lanes
+from regard.decode.lanes import Lanes, open_lanes, row_multiple
 from regard.decode.outputs import Hypothesis, read_outputs
 from regard.decode.propose import Beam, Candidates, Draws, Greedy, Proposer, Sample
 from regard.decode.protocol import Decoder, StepOutput
@@ -59,7 +59,7 @@ def search(
     """
     if source.rows == 0:
         return []
-    lanes, row = open_lanes(source, config, prefix, ids)
+    lanes, row = open_lanes(source, config, prefix, ids, row_multiple(decoder))
     sentences, src_valid = source.rows, source.valid
     run = _Run(decoder, source if len(row) == sentences else source.select(row), config, lanes, keep_weights)
     while run.lanes.live.any():
@@ -154,7 +154,7 @@ class _Run:
 
     def _move(self, going: Candidates) -> None:
         """Set every row up for the next step; finished lanes leave when that makes the batch smaller."""
-        crowd = self.lanes.crowd()
+        crowd = self.lanes.crowd(row_multiple(self.decoder))
         parents = self._rows(going.parent)
         token, log_prob, self.totals = going.token, going.log_prob, going.total
         if crowd is not None:

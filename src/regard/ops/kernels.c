@@ -1,4 +1,5 @@
-/* The pointwise work between matrix products, each in one pass over its numbers. Plain C on data pointers.
+/* The pointwise work between matrix products, each in one pass over its numbers; and products with a weight that stays
+   the same, whose rows do not know of each other. Plain C on data pointers.
 
    Every function is float32, reads and writes dense rows, and treats each row alone and in one order, so that a row's
    result does not depend on the batch it is in. The plain forms are in regard/ops; tests hold the pairs together.
@@ -75,6 +76,86 @@ static inline f8 sigmoid_of(f8 x) { return ALL(1.0f) / (ALL(1.0f) + exp_of(-x));
 
 /* Off by at most 2e-7. */
 static inline f8 tanh_of(f8 x) { return ALL(1.0f) - ALL(2.0f) / (exp_of(x + x) + ALL(1.0f)); }
+
+/* ---- Matrix products: regard/ops/packed.py -------------------------------------------------------------------- */
+
+#define PANEL 16 /* columns side by side: two vectors, so that six rows of sums fill twelve of sixteen registers */
+#define MOST 6 /* pairs of sums at a time */
+
+/* weight (columns, inner), its rows `stride` floats apart → panels of (inner, PANEL), the last filled up with zeros. */
+EXPORT void pack(int64_t columns, int64_t inner, int64_t stride, const float *weight, float *packed) {
+    for (int64_t first = 0; first < columns; first += PANEL)
+        for (int64_t k = 0; k < inner; k++)
+            for (int64_t j = first; j < first + PANEL; j++)
+                *packed++ = j < columns ? weight[j * stride + k] : 0.0f;
+}
+
+/* Some panels' columns for a few rows. Each sum runs over k in order, in a register of its own, so that it is the same
+   bits however many rows there are. Panels lie inner · PANEL apart. */
+static inline __attribute__((always_inline)) void tile(int rows, int panels, int64_t inner, int64_t columns, int64_t wide,
+                                                       const float *x, const float *packed, const float *start,
+                                                       int64_t stride, float *out) {
+    f8 left[MOST], right[MOST];
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++) {
+            left[r * panels + p] = load(start + r * stride + p * PANEL);
+            right[r * panels + p] = load(start + r * stride + p * PANEL + LANES);
+        }
+    for (int64_t k = 0; k < inner; k++)
+#pragma GCC unroll 6
+        for (int p = 0; p < panels; p++) {
+            const float *at = packed + (p * inner + k) * PANEL;
+            f8 one = load(at), two = load(at + LANES);
+#pragma GCC unroll 6
+            for (int r = 0; r < rows; r++) {
+                f8 each = ALL(x[r * inner + k]);
+                left[r * panels + p] += each * one;
+                right[r * panels + p] += each * two;
+            }
+        }
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++) {
+            float both[PANEL];
+            int64_t rest = wide - p * PANEL;
+            store(both, left[r * panels + p]);
+            store(both + LANES, right[r * panels + p]);
+            memcpy(out + r * columns + p * PANEL, both, (rest < PANEL ? rest : PANEL) * sizeof(float));
+        }
+}
+
+/* All columns of `rows` rows, several panels at a time: one row alone would wait for its own sums. */
+static inline __attribute__((always_inline)) void across(int rows, int panels, int64_t inner, int64_t columns,
+                                                         const float *x, const float *packed, const float *start,
+                                                         int64_t stride, float *out) {
+    int64_t first = 0;
+    for (; first + (panels - 1) * PANEL < columns; first += panels * PANEL)
+        tile(rows, panels, inner, columns, columns - first, x, packed + first * inner, start + first, stride, out + first);
+    for (; first < columns; first += PANEL)
+        tile(rows, 1, inner, columns, columns - first, x, packed + first * inner, start + first, stride, out + first);
+}
+
+/* out (rows, columns) = start + x (rows, inner) · weightᵀ, from panels. start: PANEL-filled, `stride` floats from row
+   to row: 0 for a bias. */
+EXPORT void product(int64_t rows, int64_t inner, int64_t columns, int64_t stride, const float *x, const float *packed,
+                    const float *start, float *out) {
+    if (rows == 1) { across(1, 4, inner, columns, x, packed, start, stride, out); return; }
+    if (rows == 2) { across(2, 3, inner, columns, x, packed, start, stride, out); return; }
+    if (rows == 3) { across(3, 2, inner, columns, x, packed, start, stride, out); return; }
+    for (int64_t first = 0; first < columns; first += PANEL, packed += inner * PANEL, start += PANEL, out += PANEL) {
+        int64_t row = 0;
+#define ROWS(n) \
+    tile(n, 1, inner, columns, columns - first, x + row * inner, packed, start + row * stride, stride, out + row * columns)
+        for (; row + MOST <= rows; row += MOST) ROWS(MOST);
+        switch (rows - row) {
+        case 5: ROWS(5); break;
+        case 4: ROWS(4); break;
+        case 3: ROWS(3); break;
+        case 2: ROWS(2); break;
+        case 1: ROWS(1); break;
+        }
+#undef ROWS
+    }
+}
 
 /* ---- LSTM: regard/ops/gates.py ------------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-"""Compiled kernels for the pointwise work between matrix products: one pass where torch needs several.
+"""Compiled kernels: the pointwise work between matrix products in one pass, and products whose rows are alone.
 
 `kernels.c` is compiled where Regard is installed, if there is a compiler (`regard.ops.build`), and used where the
 processor can run it. Nothing needs it: every kernel has a plain form in torch's operations, which is what float64,
@@ -23,6 +23,8 @@ LANES = 8
 
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "pack": (_COUNT,) * 3 + (_POINTER,) * 2,
+    "product": (_COUNT,) * 4 + (_POINTER,) * 4,
     "lstm_forward": (_COUNT,) * 2 + (_POINTER,) * 6,
     "lstm_backward": (_COUNT,) * 2 + (_POINTER,) * 7,
     "additive_forward": (_COUNT,) * 5 + (_POINTER,) * 7,

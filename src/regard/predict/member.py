@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from regard.data.tokenizer import Tokenizer
+from regard.decode.engine import Encode
+from regard.decode.protocol import Decoder
 from regard.errors import RegardError
 from regard.model import Seq2Seq
 from regard.recipe import Recipe, load_recipe
@@ -30,6 +32,9 @@ class Member:
     task: TextTask
     tokenizers: dict[str, Tokenizer]
     model: Seq2Seq
+    encode: Encode
+    decoder: Decoder
+    """the model as search takes it"""
     device: torch.device
 
 
@@ -58,4 +63,4 @@ def load_member(
     model.to(stored)  # so that copying rounds nothing
     load_into(model, weights, run.path)
     model.to(where, PRECISIONS[precision] if precision else stored).eval().requires_grad_(False)
-    return Member(run, recipe, task, tokenizers, model, where)
+    return Member(run, recipe, task, tokenizers, model, *model.for_search(), where)

@@ -60,7 +60,7 @@ class Predictor:
         for other in self.members[1:]:
             _check_together(first, other)
         self.decoder: Decoder = (
-            first.model.decoder if len(members) == 1 else Ensemble([member.model.decoder for member in members])
+            first.decoder if len(members) == 1 else Ensemble([member.decoder for member in members])
         )
 
     def __repr__(self) -> str:
@@ -175,8 +175,8 @@ class Predictor:
 
     def _encode(self, ids: Tensor, lengths: Tensor) -> Sequence[Any]:
         """What the decoder prepares from: a memory, or each model's own."""
-        memories = [member.model.encode(ids, lengths) for member in self.members]
-        return memories if len(memories) == 1 else [[memory] for memory in memories]
+        memories = [member.encode(ids, lengths) for member in self.members]
+        return memories[0] if len(memories) == 1 else memories
 
     def _read(self, texts: Sequence[str], side: str = "source") -> list[_Read]:
         """Ids of each text, or why it is refused; characters first, as tokenising a book takes its time."""

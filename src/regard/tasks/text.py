@@ -85,8 +85,7 @@ class TextTask:
         read = prepared.tokenizers["source"].encode(sources)
         answered = [i for i, ids in enumerate(read) if len(ids) <= MOST_TOKENS]
         outputs = decode_sentences(
-            lambda ids, lengths: [model.encode(ids, lengths)],
-            model.decoder,
+            *model.for_search(),
             [read[i] for i in answered],
             search,
             device=next(model.parameters()).device,

@@ -1,0 +1,111 @@
+"""The attentive decoder for decoding: few calls a step, every hypothesis the same bits in any batch."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from regard.attend import Attended, Attention
+from regard.attend.memory import Memory
+from regard.cells.lstm import LSTM
+from regard.decode.protocol import StepOutput
+from regard.decode.recurrent import DecoderSource, RecurrentDecoder
+from regard.decode.state import State
+from regard.ops import native
+from regard.ops.additive import AdditiveLoop
+from regard.ops.gates import lstm_gates
+from regard.ops.packed import PackedLinear
+
+
+class PackedDecoder:
+    """A `RecurrentDecoder` of LSTMs and additive attention, its weights copied into packed products.
+
+    The same scores as its `step`, to rounding. The products of a layer's gates, one for each thing that is fed to it,
+    are one product here. As rows are alone, search need neither fill rows up nor keep to sources of one length.
+    """
+
+    rows_alone = True
+
+    def __init__(self, decoder: RecurrentDecoder) -> None:
+        assert self.takes(decoder), "ask `takes` first"
+        self.config, self.plain = decoder.config, decoder
+        cells = cast("Sequence[LSTM]", list(decoder.cells))
+        self.cells = [PackedLinear(cell.input_weight, cell.recurrent_weight, bias=cell.input_bias) for cell in cells]
+        bridge, combine, readout = decoder.bridge.project, decoder.combine, decoder.readout
+        self.bridge = PackedLinear(bridge.weight, bias=bridge.bias)
+        self.combine = PackedLinear(combine.weight, bias=combine.bias)
+        self.project = PackedLinear(readout.project.weight, bias=readout.project.bias)
+        self.table = PackedLinear(cast(Tensor, readout.table.weight), bias=readout.bias)
+        attentions = cast("Sequence[Attention]", list(decoder.attentions))
+        self.vectors = [part.score.vector for part in attentions]
+        self.queries = [PackedLinear(part.score.query_weight) for part in attentions]
+        self.keys = [PackedLinear(part.score.key_weight, bias=part.score.key_bias) for part in attentions]
+
+    @staticmethod
+    def takes(decoder: object) -> bool:
+        """Whether there are kernels for this decoder where it is."""
+        return (
+            isinstance(decoder, RecurrentDecoder)
+            and all(isinstance(cell, LSTM) for cell in decoder.cells)
+            and all(map(_has_kernel, cast("Sequence[Attention]", decoder.attentions)))
+            and decoder.config.hidden % native.LANES == 0
+            and native.usable(*decoder.parameters(), multiple=1)
+        )
+
+    def prepare(self, memories: Sequence[Memory]) -> DecoderSource:
+        """Keys, values and lengths: once per batch of sentences, of any lengths."""
+        attended = []
+        for vector, keys, memory in zip(self.vectors, self.keys, memories, strict=bool(self.keys)):
+            made = keys(memory.values.flatten(0, 1)).unflatten(0, memory.values.shape[:2])
+            lengths = memory.lengths if memory.ragged else None
+            loop = AdditiveLoop(made, memory.values, vector, lengths)
+            attended.append(Attended(made, memory.values, memory.src_valid if memory.ragged else None, loop))
+        summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
+        return DecoderSource(tuple(attended), summary, memories[0].src_valid)
+
+    def start(self, source: DecoderSource, beam: int = 1) -> State:
+        return self.plain.start(source, beam, self.bridge)
+
+    def step(self, tokens: Int[Tensor, "rows"], state: State, source: DecoderSource) -> tuple[StepOutput, State]:
+        """Read one token a row, score the next."""
+        embedded = self.plain.embedding(tokens)
+        before, after = self.config.attend == "before", State()
+        contexts: list[Tensor] = []
+        weights: list[Tensor] = []
+        if before:
+            contexts, weights = self._attend(state[f"h.{len(self.cells) - 1}"], source)
+        fed = contexts + ([state["features"]] if self.config.input_feeding else [])
+        output = torch.cat([embedded, *fed], 1)
+        for depth, cell in enumerate(self.cells):
+            gates = cell(torch.cat([output, state[f"h.{depth}"]], 1))
+            h, after[f"c.{depth}"] = lstm_gates(gates, state[f"c.{depth}"])
+            after[f"h.{depth}"] = h
+            output = output + h if self.config.residual and depth > 0 else h
+        if not before:
+            contexts, weights = self._attend(output, source)
+        parts = [output, *contexts] + ([embedded] if self.config.deep_output else [])
+        features = self.combine(torch.cat(parts, 1)).tanh_()
+        if self.config.input_feeding:
+            after["features"] = features
+        answer = StepOutput(self.table(self.project(features)), weights=weights[0] if weights else None)
+        answer.aux = {f"weights.{index}": part for index, part in enumerate(weights[1:], start=1)}
+        return answer, after
+
+    def _attend(
+        self, query: Float[Tensor, "rows hidden"], source: DecoderSource
+    ) -> tuple[list[Float[Tensor, "rows dim"]], list[Float[Tensor, "rows src_len"]]]:
+        """Contexts and weights, one per memory."""
+        contexts, weights = [], []
+        for project, attended in zip(self.queries, source.attended, strict=True):
+            assert attended.loop is not None, "`prepare` made one"
+            context, weight = attended.loop(project(query).unflatten(0, (source.rows, -1)))
+            contexts.append(context.flatten(0, 1))
+            weights.append(weight.flatten(0, 1))
+        return contexts, weights
+
+
+def _has_kernel(attention: Attention) -> bool:
+    sizes = (attention.context_dim, len(attention.score.vector)) if attention.has_loop else (1,)
+    return attention.heads == 1 and all(size % native.LANES == 0 for size in sizes)

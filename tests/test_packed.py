@@ -1,0 +1,158 @@
+"""The packed forms for decoding: the plain ones to rounding, and every row the same bits in any company."""
+
+import itertools
+
+import pytest
+import torch
+
+from regard.decode.config import SearchConfig
+from regard.decode.engine import decode_sentences, sorted_batches
+from regard.decode.packed import PackedDecoder
+from regard.encode.packed import PackedBiRNN
+from regard.model import Seq2Seq, seeded
+from regard.model_config import ModelConfig
+from regard.ops import native
+from regard.ops.packed import PackedLinear
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no kernels for this machine: no compiler, or no AVX2")
+
+VOCAB = 37
+SOURCES = [[5, 6, 7, 8], [9], [], [10, 11, 12, 13, 14, 15], [5, 7, 9], [6, 6, 6, 6], [20, 21]]
+
+
+def build(**keys):
+    sizes = {"encoder": {"hidden": 16}, "decoder": {"hidden": 24}, "attention": {"dim": 32}}
+    for part, own in keys.items():
+        sizes[part] = {**sizes[part], **own} if isinstance(own, dict) and part in sizes else own
+    config = ModelConfig.model_validate({"embed": 12, **sizes})
+    model = seeded(3, Seq2Seq, config, source_vocab=VOCAB, target_vocab=VOCAB).eval()
+    with torch.no_grad():  # as far from uniform as after training
+        for parameter in model.parameters():
+            parameter.mul_(2.0)
+    return model
+
+
+def batch(sources=SOURCES):
+    lengths = torch.tensor([len(source) + 1 for source in sources])
+    ids = torch.zeros(len(sources), int(lengths.max()), dtype=torch.int64)
+    for row, source in enumerate(sources):
+        ids[row, : len(source) + 1] = torch.tensor([*source, 3])
+    return ids, lengths
+
+
+@pytest.mark.parametrize("columns", [1, 16, 37, 100])
+def test_a_packed_product_is_the_product_and_its_rows_are_alone(columns):
+    draw = torch.Generator().manual_seed(1)
+    one, two = (torch.randn(columns, inner, generator=draw) for inner in (7, 12))
+    bias, x = torch.randn(columns, generator=draw), torch.randn(23, 19, generator=draw)
+    linear = PackedLinear(one, two, bias=bias)
+    whole = linear(x)
+    exact = x.double() @ torch.cat([one, two], 1).double().T + bias.double()
+    torch.testing.assert_close(whole.double(), exact, atol=1e-5, rtol=1e-5)
+    for rows in range(1, 23):
+        assert torch.equal(linear(x[:rows]), whole[:rows]) and torch.equal(linear(x[rows:]), whole[rows:])
+
+
+def test_an_addend_takes_the_place_of_the_bias():
+    draw = torch.Generator().manual_seed(1)
+    weight, x, addend = (torch.randn(*shape, generator=draw) for shape in [(32, 5), (9, 5), (9, 32)])
+    torch.testing.assert_close(PackedLinear(weight)(x, addend), torch.addmm(addend, x, weight.T))
+
+
+@pytest.mark.parametrize("keys", [{}, {"layers": 3, "residual": True}, {"bidirectional": False, "layers": 2}])
+def test_the_encoder(keys):
+    model = build(encoder=keys)
+    ids, lengths = batch()
+    x = model.source_embedding(ids).detach()
+    with torch.inference_mode():
+        plain, packed = model.encoder(x, lengths), PackedBiRNN(model.encoder)(x, lengths)
+        for name in ("values", "summary"):
+            torch.testing.assert_close(getattr(packed, name), getattr(plain, name), atol=1e-5, rtol=1e-5)
+        assert torch.equal(packed.src_valid, plain.src_valid) and torch.equal(packed.lengths, plain.lengths)
+        for row, length in enumerate(lengths.tolist()):
+            one = slice(row, row + 1)
+            alone = PackedBiRNN(model.encoder)(x[one, :length], lengths[one])
+            assert torch.equal(alone.values[0], packed.values[row, :length])
+            assert torch.equal(alone.summary[0], packed.summary[row])
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"decoder": {"attend": attend, "input_feeding": feeding, **extra}}
+        for attend, feeding, extra in itertools.product(
+            ["before", "after"], [True, False], [{}, {"layers": 3, "residual": True, "deep_output": True}]
+        )
+    ]
+    + [{"attention": {"score": "concat"}}, {"attention": "none"}, {"tie": "none"}],
+)
+def test_a_step_of_the_decoder(keys):
+    model = build(**keys)
+    ids, lengths = batch()
+    with torch.inference_mode():
+        memory = model.encode(ids, lengths)
+        plain, packed = model.decoder, PackedDecoder(model.decoder)
+        sources = [decoder.prepare([memory]) for decoder in (plain, packed)]
+        states = [decoder.start(source, 2) for decoder, source in zip((plain, packed), sources, strict=True)]
+        for token in (2, 8, 9, 4):
+            tokens = torch.full((2 * len(lengths),), token)
+            expected, states[0] = plain.step(tokens, states[0], sources[0])
+            found, states[1] = packed.step(tokens, states[1], sources[1])
+            torch.testing.assert_close(found.scores, expected.scores, atol=2e-5, rtol=1e-5)
+            assert (found.weights is None) == (expected.weights is None)
+            if found.weights is not None:
+                torch.testing.assert_close(found.weights, expected.weights, atol=1e-5, rtol=1e-5)
+        assert states[0].keys() == states[1].keys()
+
+
+@pytest.mark.parametrize(
+    ("keys", "encoder", "decoder"),
+    [
+        ({}, True, True),
+        ({"encoder": {"cell": "gru"}}, False, True),
+        ({"encoder": {"hidden": 12}, "attention": {"dim": 32}}, False, True),
+        ({"decoder": {"cell": "gru"}}, True, False),
+        ({"attention": {"score": "general"}}, True, False),
+        ({"attention": {"scope": "window"}}, True, False),
+        ({"attention": {"heads": 2}}, True, False),
+        ({"attention": {"dim": 12}}, True, False),
+    ],
+)
+def test_what_has_a_packed_form(keys, encoder, decoder):
+    model = build(**keys)
+    assert (PackedBiRNN.takes(model.encoder), PackedDecoder.takes(model.decoder)) == (encoder, decoder)
+    assert isinstance(model.for_search()[1], PackedDecoder) == (encoder and decoder)
+    assert not isinstance(model.double().for_search()[1], PackedDecoder)
+
+
+@pytest.mark.parametrize(
+    "search", [{"beam": 4, "n_best": 3}, {"method": "greedy"}, {"beam": 3, "coverage_penalty": 0.3}]
+)
+def test_outputs_are_the_same_bits_in_any_batch_on_any_threads(search):
+    model, config = build(), SearchConfig.model_validate({"max_length": 12, **search})
+    parts, before, found = model.for_search(), torch.get_num_threads(), []
+    try:
+        for threads, size in itertools.product((1, 2, 3), (1, 2, 5, 64)):
+            torch.set_num_threads(threads)
+            done: list[int] = []
+            found.append(
+                decode_sentences(*parts, SOURCES, config, batch_sentences=size, keep_weights=True, done=done.append)
+            )
+            assert sum(done) == len(SOURCES) and torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    plain = decode_sentences(lambda *x: [model.encode(*x)], model.decoder, SOURCES, config)
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            assert [(x.tokens, x.score, x.token_log_probs) for x in one] == [
+                (x.tokens, x.score, x.token_log_probs) for x in two
+            ]
+            assert all(torch.equal(x.weights, y.weights) for x, y in zip(one, two, strict=True))
+    for one, two in zip(found[0], plain, strict=True):
+        assert one[0].tokens == two[0].tokens and one[0].score == pytest.approx(two[0].score, abs=1e-5)
+
+
+def test_batches_by_length_hold_every_sentence_once():
+    lengths = [3, 5, 3, 0, 5]
+    batches = list(sorted_batches(lengths, 2))
+    assert batches == [[1, 4], [0, 2], [3]]
