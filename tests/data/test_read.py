@@ -201,8 +201,8 @@ def test_missing_file_says_where_and_where_from(tmp_path: Path, monkeypatch: pyt
     [
         ("d.tsv", b"", {}, "d.tsv is empty"),
         ("d.csv", b"", {}, "d.csv is empty"),
-        ("d.tsv.gz", gzip.compress(b""), {}, "d.tsv.gz is empty"),
-        ("d.tsv.gz", gzip.compress(b"a\tb\n" * 9)[:-9], {}, "cannot be read on"),
+        ("d.tsv.gz", gzip.compress(b"", mtime=0), {}, "d.tsv.gz is empty"),
+        ("d.tsv.gz", gzip.compress(b"a\tb\n" * 9, mtime=0)[:-9], {}, "cannot be read on"),
         ("d.tsv.gz", b"a\tb\n", {}, "cannot be read on"),
         ("d.tsv", b"de\ten\n", {"source_column": "fr", "target_column": "en"}, "no column 'fr'; found 'de', 'en'"),
         ("d.parquet", b"PAR", {}, "cannot be read as Parquet"),
