@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import json
 import os
 import sys
@@ -100,6 +101,8 @@ def serve(build: Callable[[Task], Worker], arguments: Sequence[str] | None = Non
     sys.argv[1:] = []  # libraries that read the command line themselves shall find nothing
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # so that the last line printed is the last word
     try:
         worker = build(Task(given.data, SIZES[given.size], options))
         say(replies, {"ready": worker.facts()})
