@@ -27,7 +27,6 @@ Encode = Callable[[Tensor, Tensor], Sequence[Any]]
 """(ids (batch, src_len), lengths (batch,) on the CPU) → what the decoder's `prepare` reads."""
 
 
-@torch.inference_mode()
 def decode_sentences(
     encode: Encode,
     decoder: Decoder,
@@ -49,6 +48,7 @@ def decode_sentences(
     lengths, alone = [len(source) for source in sources], row_multiple(decoder) == 1
     batches = list((sorted_batches if alone else equal_length_batches)(lengths, batch_sentences))
 
+    @torch.inference_mode()  # which a thread of its own does not inherit
     def decode(rows: list[int]) -> list[list[Hypothesis]]:
         return search(
             decoder,
@@ -76,10 +76,11 @@ def _threads(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
         yield map
         return
     before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool.map
+        yield pool.map
     finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C only the batches under way are waited for
         torch.set_num_threads(before)  # MKL's count is the process's
 
 

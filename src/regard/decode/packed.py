@@ -39,7 +39,7 @@ class PackedDecoder:
         self.project = PackedLinear(readout.project.weight, bias=readout.project.bias)
         self.table = PackedLinear(cast(Tensor, readout.table.weight), bias=readout.bias)
         attentions = cast("Sequence[Attention]", list(decoder.attentions))
-        self.vectors = [part.score.vector for part in attentions]
+        self.vectors = [part.score.vector.detach() for part in attentions]
         self.queries = [PackedLinear(part.score.query_weight) for part in attentions]
         self.keys = [PackedLinear(part.score.key_weight, bias=part.score.key_bias) for part in attentions]
 

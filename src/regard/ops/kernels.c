@@ -102,11 +102,9 @@ static inline __attribute__((always_inline)) void tile(int rows, int panels, int
             right[r * panels + p] = load(start + r * stride + p * PANEL + LANES);
         }
     for (int64_t k = 0; k < inner; k++)
-#pragma GCC unroll 6
         for (int p = 0; p < panels; p++) {
             const float *at = packed + (p * inner + k) * PANEL;
             f8 one = load(at), two = load(at + LANES);
-#pragma GCC unroll 6
             for (int r = 0; r < rows; r++) {
                 f8 each = ALL(x[r * inner + k]);
                 left[r * panels + p] += each * one;
