@@ -5,8 +5,10 @@ import itertools
 import pytest
 import torch
 
+from regard.attend import SCORES
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, sorted_batches
+from regard.decode.ensemble import Ensemble
 from regard.decode.packed import PackedDecoder
 from regard.encode.packed import PackedBiRNN
 from regard.model import Seq2Seq, seeded
@@ -17,7 +19,7 @@ from regard.ops.packed import PackedLinear
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no kernels for this machine: no compiler, or no AVX2")
 
 VOCAB = 37
-SOURCES = [[5, 6, 7, 8], [9], [], [10, 11, 12, 13, 14, 15], [5, 7, 9], [6, 6, 6, 6], [20, 21]]
+SOURCES = [[5, 6, 7, 8], [9], [], [10, 11, 12, 13, 14, 15], [*range(5, 36)], [6, 6, 6, 6], [5, 9] * 21]
 
 
 def build(**keys):
@@ -84,7 +86,8 @@ def test_the_encoder(keys):
             ["before", "after"], [True, False], [{}, {"layers": 3, "residual": True, "deep_output": True}]
         )
     ]
-    + [{"attention": {"score": "concat"}}, {"attention": "none"}, {"tie": "none"}],
+    + [{"attention": {"score": score}} for score in SCORES if score != "dot"]
+    + [{"attention": {"score": "dot"}, "decoder": {"hidden": 32}}, {"attention": "none"}, {"tie": "none"}],
 )
 def test_a_step_of_the_decoder(keys):
     model = build(**keys)
@@ -112,7 +115,6 @@ def test_a_step_of_the_decoder(keys):
         ({"encoder": {"cell": "gru"}}, False, True),
         ({"encoder": {"hidden": 12}, "attention": {"dim": 32}}, False, True),
         ({"decoder": {"cell": "gru"}}, True, False),
-        ({"attention": {"score": "general"}}, True, False),
         ({"attention": {"scope": "window"}}, True, False),
         ({"attention": {"heads": 2}}, True, False),
         ({"attention": {"dim": 12}}, True, False),
@@ -125,11 +127,12 @@ def test_what_has_a_packed_form(keys, encoder, decoder):
     assert not isinstance(model.double().for_search()[1], PackedDecoder)
 
 
+@pytest.mark.parametrize("score", ["additive", "general"])
 @pytest.mark.parametrize(
     "search", [{"beam": 4, "n_best": 3}, {"method": "greedy"}, {"beam": 3, "coverage_penalty": 0.3}]
 )
-def test_outputs_are_the_same_bits_in_any_batch_on_any_threads(search):
-    model, config = build(), SearchConfig.model_validate({"max_length": 12, **search})
+def test_outputs_are_the_same_bits_in_any_batch_on_any_threads(search, score):
+    model, config = build(attention={"score": score}), SearchConfig.model_validate({"max_length": 12, **search})
     parts, before, found = model.for_search(), torch.get_num_threads(), []
     try:
         for threads, size in itertools.product((1, 2, 3), (1, 2, 5, 64)):
@@ -150,6 +153,26 @@ def test_outputs_are_the_same_bits_in_any_batch_on_any_threads(search):
             assert all(torch.equal(x.weights, y.weights) for x, y in zip(one, two, strict=True))
     for one, two in zip(found[0], plain, strict=True):
         assert one[0].tokens == two[0].tokens and one[0].score == pytest.approx(two[0].score, abs=1e-5)
+
+
+def test_an_ensemble_of_five_is_the_same_bits_in_any_batch():
+    """Torch sums five terms or more in an order that depends on the column."""
+    models = [build(embed=8 + 8 * i) for i in range(5)]
+    parts = [model.for_search() for model in models]
+    ensemble = Ensemble([decoder for _, decoder in parts])
+    assert ensemble.rows_alone and not Ensemble([models[0].decoder]).rows_alone
+    found = [
+        decode_sentences(
+            lambda *x: [encode(*x) for encode, _ in parts],
+            ensemble,
+            SOURCES,
+            SearchConfig(beam=3, max_length=9),
+            batch_sentences=size,
+        )
+        for size in (1, 3, 64)
+    ]
+    assert all([(x.tokens, x.token_log_probs) for [x] in one] == [(x.tokens, x.token_log_probs) for [x] in found[0]]
+               for one in found)  # fmt: skip
 
 
 def test_batches_by_length_hold_every_sentence_once():

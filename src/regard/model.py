@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -34,6 +35,17 @@ class LossSums:
     """target tokens, end marks included"""
     correct: Tensor
     """tokens whose highest score is the target"""
+
+
+@dataclass(frozen=True)
+class _Encode:
+    """Ids to memories."""
+
+    embedding: nn.Module
+    encoder: Callable[[Tensor, Tensor], Memory]
+
+    def __call__(self, ids: Tensor, lengths: Tensor) -> list[Memory]:
+        return [self.encoder(self.embedding(ids), lengths)]
 
 
 class Seq2Seq(nn.Module):
@@ -77,10 +89,8 @@ class Seq2Seq(nn.Module):
         Packed weights are copies: ask anew after an update.
         """
         if PackedBiRNN.takes(self.encoder) and PackedDecoder.takes(self.decoder):
-            encoder = PackedBiRNN(self.encoder)
-            packed = PackedDecoder(self.decoder)
-            return lambda ids, lengths: [encoder(self.source_embedding(ids), lengths)], packed
-        return lambda ids, lengths: [self.encode(ids, lengths)], cast(Decoder, self.decoder)
+            return _Encode(self.source_embedding, PackedBiRNN(self.encoder)), PackedDecoder(self.decoder)
+        return _Encode(self.source_embedding, self.encoder), cast(Decoder, self.decoder)
 
     def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None) -> LossSums:
         """The teacher-forced loss of a batch; `noise` None switches every dropout off."""

@@ -80,6 +80,32 @@ def test_additive_attention_where_only_some_of_it_is_wanted():
 
 
 @compiled
+def test_each_backward_pass_begins_with_nothing():
+    """A pass that asks for the query's gradient alone never comes to the anchor, and must leave nothing behind."""
+    query, keys, values, vector = (randn(*shape) for shape in [(2, 1, 8), (2, 3, 8), (2, 3, 8), (8,)])
+    context, _ = AdditiveLoop(keys, values, vector)(query)
+    torch.autograd.grad(context.sum(), query, retain_graph=True)
+    expected = torch.autograd.grad(plain_additive(query, keys, values, vector)[0].sum(), keys)
+    torch.testing.assert_close(torch.autograd.grad(context.sum(), keys), expected, atol=1e-6, rtol=1e-5)
+
+
+@compiled
+@pytest.mark.parametrize("length", [torch.tensor([3, 9, 2, 9])[::2], torch.tensor([3, 2], dtype=torch.int32)])
+def test_lengths_of_any_kind_are_read_right(length):
+    query, keys, values, vector = (randn(*shape).detach() for shape in [(2, 1, 8), (2, 9, 8), (2, 9, 8), (8,)])
+    found = AdditiveLoop(keys, values, vector, length)(query)
+    torch.testing.assert_close(found, plain_additive(query, keys, values, vector, torch.tensor([3, 2])))
+    with pytest.raises(AssertionError, match="lengths"):
+        AdditiveLoop(keys, values, vector, torch.tensor([3, 10]))
+
+
+@pytest.mark.parametrize("bad", [-1, 40, 10**8])
+def test_a_target_out_of_the_vocabulary_is_refused(bad):
+    with pytest.raises(AssertionError, match="targets must be 2 ids from 0 to 39"):
+        chunked_nll(randn(2, 8).detach(), randn(40, 8).detach(), None, torch.tensor([1, bad]))
+
+
+@compiled
 @pytest.mark.parametrize("vocab", [3, 8, 61, 1000])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss(monkeypatch, vocab, smoothing):
@@ -158,11 +184,13 @@ def python(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
+@compiled
 def test_they_can_be_switched_off():
     code = "from regard.ops import native; print(native.library(), native.version())"
     assert python(code, REGARD_KERNELS="0") == "None None"
 
 
+@compiled
 def test_a_library_of_another_version_is_left_alone(monkeypatch):
     monkeypatch.setattr(native, "digest", lambda: "0123456789ab")
     assert native.library.__wrapped__() is None
@@ -170,13 +198,22 @@ def test_a_library_of_another_version_is_left_alone(monkeypatch):
 
 @pytest.mark.parametrize(
     ("command", "problem"),
-    [("no-such-compiler", "no-such-compiler could not be run"), ("false", "false failed: exit status 1")],
+    [
+        ("no-such-compiler", "it could not be run"),
+        ("cc 'unclosed", "No closing quotation"),
+        ("false", "false failed: exit status 1"),
+    ],
 )
 def test_a_machine_that_cannot_compile_is_told_why(monkeypatch, tmp_path: Path, command, problem):
     monkeypatch.setenv("CC", command)
     monkeypatch.setattr(build, "LIBRARY", tmp_path / "kernels.so")
     assert problem in str(build.build())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(build, "LIBRARY", tmp_path / "gone" / "kernels.so")
+    assert "could not be run, or its result not written" in str(build.build())
 
 
 @pytest.mark.skipif(build.compiler() is None, reason="no C compiler on this machine")

@@ -54,6 +54,13 @@ def test_loop_product_in_a_loop():
         torch.testing.assert_close(one, other)
 
 
+def test_each_backward_pass_of_a_loop_product_begins_with_nothing():
+    weight, x = randn(3, 5), randn(2, 5)
+    out = LoopProduct(weight)(x).sum()
+    torch.autograd.grad(out, x, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(out, weight), torch.autograd.grad((x @ weight.T).sum(), weight))
+
+
 def test_loop_product_of_a_slice_without_addend_or_calls():
     weight, x = randn(3, 5), randn(2, 3)
     product, unused = LoopProduct(weight[:, 2:]), LoopProduct(weight[:, :2])

@@ -39,22 +39,22 @@ class AdditiveScore(nn.Module):
 
     @property
     def vector(self) -> Float[Tensor, "attn"]:
-        """v"""
+        """v, what each unit of the hidden layer counts."""
         return self.weight.weight[0]
 
     @property
     def query_weight(self) -> Float[Tensor, "attn query"]:
-        """W"""
+        """W, the query's map to the hidden layer."""
         return self.query.weight
 
     @property
     def key_weight(self) -> Float[Tensor, "attn memory"]:
-        """U"""
+        """U, the memory's."""
         return self.key.weight
 
     @property
     def key_bias(self) -> Float[Tensor, "attn"] | None:
-        """b"""
+        """b, of the hidden layer."""
         return self.key.bias
 
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
@@ -96,7 +96,7 @@ class ConcatScore(nn.Module):
 
     @property
     def vector(self) -> Float[Tensor, "attn"]:
-        """v"""
+        """v, what each unit of the hidden layer counts."""
         return self.weight.weight[0]
 
     key_bias = None
@@ -108,7 +108,7 @@ class ConcatScore(nn.Module):
 
     @property
     def key_weight(self) -> Float[Tensor, "attn memory"]:
-        """The memory's."""
+        """The memory's columns of W."""
         return self.both.weight[:, self.query_dim :]
 
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:

@@ -15,6 +15,7 @@ from regard.attend.parts import NORMALIZERS, SCOPES, SCORES
 from regard.attend.scope import AttentionState, Candidates, WholeSource
 from regard.config import choice
 from regard.ops.additive import AdditiveLoop
+from regard.ops.dot import DotLoop
 from regard.ops.noise import Noise
 
 
@@ -29,13 +30,13 @@ class Attended:
     values: Float[Tensor, "batch *heads src_len dim"]
     valid: Bool[Tensor, "batch src_len"] | None
     """None where nothing is padded"""
-    loop: AdditiveLoop | None = None
+    loop: AdditiveLoop | DotLoop | None = None
     """the fast form, for the combination of parts that has one"""
 
     def select(self, rows: Int[Tensor, "rows"]) -> "Attended":
         valid = None if self.valid is None else self.valid.index_select(0, rows)
         keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
-        loop = None if self.loop is None else _loop(keys, values, self.loop.vector, valid)
+        loop = None if self.loop is None else self.loop.over(*_flat(keys, values, valid))
         return Attended(keys, values, valid, loop)
 
 
@@ -85,7 +86,8 @@ class Attention(nn.Module):
         self.normalizer = NORMALIZERS[config.normalizer.type](config.normalizer)
         self.stateless = self.scope.stateless
         additive = isinstance(self.score, AdditiveScore | ConcatScore)
-        self.has_loop = additive and isinstance(self.scope, WholeSource) and isinstance(self.normalizer, Softmax)
+        self.usual = isinstance(self.scope, WholeSource) and isinstance(self.normalizer, Softmax)
+        self.has_loop = additive and self.usual
 
     def prepare(self, memory: Memory) -> Attended:
         compared = values = memory.values
@@ -143,14 +145,24 @@ def _loop(
     vector: Float[Tensor, "attn"],
     valid: Bool[Tensor, "batch src_len"] | None,
 ) -> AdditiveLoop | None:
-    """The fast form over keys and values whose heads join the batch, where there is a kernel for them."""
+    """The fast form, where there is a kernel for these."""
     if not AdditiveLoop.takes(keys, values, vector):
         return None
+    keys, values, lengths = _flat(keys, values, valid)
+    return AdditiveLoop(keys, values, vector, lengths)
+
+
+def _flat(
+    keys: Float[Tensor, "batch *heads src_len attn"],
+    values: Float[Tensor, "batch *heads src_len dim"],
+    valid: Bool[Tensor, "batch src_len"] | None,
+) -> tuple[Float[Tensor, "rows src_len attn"], Float[Tensor, "rows src_len dim"], Int[Tensor, "rows"] | None]:
+    """Keys, values and lengths with heads in the batch dimension."""
     lengths = None if valid is None else valid.sum(1)
     if keys.ndim == 4:
         lengths = None if lengths is None else lengths.repeat_interleave(keys.shape[1])
         keys, values = keys.flatten(0, 1), values.flatten(0, 1)
-    return AdditiveLoop(keys, values, vector, lengths)
+    return keys, values, lengths
 
 
 def _per_query(candidates: Candidates) -> Tensor | None:

@@ -23,6 +23,8 @@ class DotScore(nn.Module):
 
     same_size = True
     """query and memory must have the same number of features"""
+    vector = query_weight = key_weight = key_bias = None
+    """the linear maps of query and memory, and what a perceptron's hidden layer is weighed with: there are none"""
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
@@ -50,10 +52,16 @@ class GeneralScore(nn.Module):
         type: Literal["general"] = "general"
 
     same_size = False
+    vector = query_weight = key_bias = None
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
         self.project = nn.Linear(memory_dim, query_dim, bias=False)
+
+    @property
+    def key_weight(self) -> Float[Tensor, "query memory"]:
+        """W, the memory's map to the query's size."""
+        return self.project.weight
 
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
         return self.project(values)
@@ -78,12 +86,28 @@ class ScaledDotScore(nn.Module):
         type: Literal["scaled_dot"] = "scaled_dot"
 
     same_size = False
+    vector = None
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
         self.query = nn.Linear(query_dim, dim, bias=False)
         self.key = nn.Linear(memory_dim, dim, bias=False)
         self.scale = dim**-0.5
+
+    @property
+    def query_weight(self) -> Float[Tensor, "attn query"]:
+        """W, the query's map."""
+        return self.query.weight
+
+    @property
+    def key_weight(self) -> Float[Tensor, "attn memory"]:
+        """U / √dim, the memory's map."""
+        return self.key.weight * self.scale
+
+    @property
+    def key_bias(self) -> Float[Tensor, "attn"] | None:
+        """Of the keys, divided as they are."""
+        return None if self.key.bias is None else self.key.bias * self.scale
 
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
         return self.key(values) * self.scale  # once per sentence instead of once per score

@@ -46,6 +46,8 @@ def decode_sentences(
     done           called with the number of sentences after each batch, for progress displays
     """
     lengths, alone = [len(source) for source in sources], row_multiple(decoder) == 1
+    if alone:  # something for every thread
+        batch_sentences = min(batch_sentences, max(1, -(-len(sources) // torch.get_num_threads())))
     batches = list((sorted_batches if alone else equal_length_batches)(lengths, batch_sentences))
 
     @torch.inference_mode()  # which a thread of its own does not inherit

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -95,7 +96,8 @@ def _model(name: str) -> int:
 
 def _mean(outputs: Sequence[StepOutput]) -> Tensor:
     """Log of the mean probability (rows, vocab)."""
-    return torch.stack([log_probs(output) for output in outputs]).logsumexp(0) - math.log(len(outputs))
+    total = reduce(torch.logaddexp, (log_probs(output) for output in outputs))  # in one order, whatever the column
+    return total - math.log(len(outputs))
 
 
 def _mean_weights(outputs: Sequence[StepOutput]) -> Tensor | None:
@@ -103,4 +105,4 @@ def _mean_weights(outputs: Sequence[StepOutput]) -> Tensor | None:
     weights = [output.weights for output in outputs if output.weights is not None]
     if len(weights) < len(outputs) or len({one.shape for one in weights}) > 1:
         return None
-    return torch.stack(weights).mean(0)
+    return reduce(torch.add, weights) / len(weights)

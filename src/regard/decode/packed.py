@@ -15,12 +15,13 @@ from regard.decode.recurrent import DecoderSource, RecurrentDecoder
 from regard.decode.state import State
 from regard.ops import native
 from regard.ops.additive import AdditiveLoop
+from regard.ops.dot import DotLoop
 from regard.ops.gates import lstm_gates
 from regard.ops.packed import PackedLinear
 
 
 class PackedDecoder:
-    """A `RecurrentDecoder` of LSTMs and additive attention, its weights copied into packed products.
+    """A `RecurrentDecoder` of LSTMs, its weights copied into packed products; one head, softmax, the whole source.
 
     The same scores as its `step`, to rounding. The products of a layer's gates, one for each thing that is fed to it,
     are one product here. As rows are alone, search need neither fill rows up nor keep to sources of one length.
@@ -39,16 +40,17 @@ class PackedDecoder:
         self.project = PackedLinear(readout.project.weight, bias=readout.project.bias)
         self.table = PackedLinear(cast(Tensor, readout.table.weight), bias=readout.bias)
         attentions = cast("Sequence[Attention]", list(decoder.attentions))
-        self.vectors = [part.score.vector.detach() for part in attentions]
-        self.queries = [PackedLinear(part.score.query_weight) for part in attentions]
-        self.keys = [PackedLinear(part.score.key_weight, bias=part.score.key_bias) for part in attentions]
+        scores = [part.score for part in attentions]
+        self.vectors = [None if score.vector is None else score.vector.detach() for score in scores]
+        self.queries = [_packed(score.query_weight) for score in scores]
+        self.keys = [_packed(score.key_weight, score.key_bias) for score in scores]
 
     @staticmethod
     def takes(decoder: object) -> bool:
         """Whether there are kernels for this decoder where it is."""
         return (
-            isinstance(decoder, RecurrentDecoder)
-            and all(isinstance(cell, LSTM) for cell in decoder.cells)
+            type(decoder) is RecurrentDecoder  # a subclass may compute something else
+            and all(type(cell) is LSTM for cell in decoder.cells)
             and all(map(_has_kernel, cast("Sequence[Attention]", decoder.attentions)))
             and decoder.config.hidden % native.LANES == 0
             and native.usable(*decoder.parameters(), multiple=1)
@@ -58,10 +60,10 @@ class PackedDecoder:
         """Keys, values and lengths: once per batch of sentences, of any lengths."""
         attended = []
         for vector, keys, memory in zip(self.vectors, self.keys, memories, strict=bool(self.keys)):
-            made = keys(memory.values.flatten(0, 1)).unflatten(0, memory.values.shape[:2])
-            lengths = memory.lengths if memory.ragged else None
-            loop = AdditiveLoop(made, memory.values, vector, lengths)
-            attended.append(Attended(made, memory.values, memory.src_valid if memory.ragged else None, loop))
+            values, lengths = memory.values, memory.lengths if memory.ragged else None
+            made = values if keys is None else keys(values.flatten(0, 1)).unflatten(0, values.shape[:2])
+            loop = DotLoop(made, values, lengths) if vector is None else AdditiveLoop(made, values, vector, lengths)
+            attended.append(Attended(made, values, memory.src_valid if memory.ragged else None, loop))
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
         return DecoderSource(tuple(attended), summary, memories[0].src_valid)
 
@@ -100,12 +102,20 @@ class PackedDecoder:
         contexts, weights = [], []
         for project, attended in zip(self.queries, source.attended, strict=True):
             assert attended.loop is not None, "`prepare` made one"
-            context, weight = attended.loop(project(query).unflatten(0, (source.rows, -1)))
+            asked = query if project is None else project(query)
+            context, weight = attended.loop(asked.unflatten(0, (source.rows, -1)))
             contexts.append(context.flatten(0, 1))
             weights.append(weight.flatten(0, 1))
         return contexts, weights
 
 
+def _packed(weight: Tensor | None, bias: Tensor | None = None) -> PackedLinear | None:
+    return None if weight is None else PackedLinear(weight, bias=bias)
+
+
 def _has_kernel(attention: Attention) -> bool:
-    sizes = (attention.context_dim, len(attention.score.vector)) if attention.has_loop else (1,)
-    return attention.heads == 1 and all(size % native.LANES == 0 for size in sizes)
+    if attention.heads > 1 or not attention.usual or not hasattr(attention.score, "key_weight"):
+        return False
+    keys = attention.score.key_weight
+    sizes = (attention.context_dim, attention.context_dim if keys is None else len(keys))
+    return all(size % native.LANES == 0 for size in sizes)

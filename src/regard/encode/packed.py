@@ -32,8 +32,8 @@ class PackedBiRNN:
     def takes(encoder: object) -> bool:
         """Whether there are kernels for this encoder where it is."""
         return (
-            isinstance(encoder, BiRNN)
-            and all(isinstance(cell, LSTM) for directions in _layers(encoder) for cell in directions)
+            type(encoder) is BiRNN  # a subclass may compute something else
+            and all(type(cell) is LSTM for directions in _layers(encoder) for cell in directions)
             and encoder.config.hidden % native.LANES == 0
             and native.usable(*encoder.parameters(), multiple=1)
         )

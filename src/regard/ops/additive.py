@@ -9,6 +9,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from regard.ops import native
+from regard.ops.tape import Tape
 
 
 def plain_additive(
@@ -60,6 +61,10 @@ class AdditiveLoop:
         """Whether there is a kernel for these."""
         return native.usable(keys, values, vector)
 
+    def over(self, keys: Tensor, values: Tensor, lengths: Tensor | None) -> "AdditiveLoop":
+        """The same over another batch."""
+        return AdditiveLoop(keys, values, self.vector, lengths)
+
     def __call__(
         self, query: Float[Tensor, "batch queries dim"]
     ) -> tuple[Float[Tensor, "batch queries size"], Float[Tensor, "batch queries steps"]]:
@@ -69,13 +74,14 @@ class AdditiveLoop:
         return self._tape.forward(query.contiguous())
 
 
-class _Tape:
+class _Tape(Tape):
     """One batch's keys and values, and what the backward passes of the steps leave for the anchor."""
 
     def __init__(self, keys: Tensor, values: Tensor, vector: Tensor, lengths: Tensor | None) -> None:
+        super().__init__()
         self.keys, self.values = keys.detach().contiguous(), values.detach().contiguous()
         self.vector = vector.detach().contiguous()
-        self.lengths = lengths
+        self.lengths = native.counts(lengths, *keys.shape[:2])
         self.grads: tuple[Tensor, Tensor, Tensor] | None = None
 
     def sizes(self, query: Tensor) -> tuple[int, int, int, int, int]:
@@ -91,7 +97,7 @@ class _Tape:
         return context, weights
 
     def backward(self, query: Tensor, weights: Tensor, grad_context: Tensor, grad_weights: Tensor | None) -> Tensor:
-        if self.grads is None:
+        if self.begin_pass() or self.grads is None:
             self.grads = torch.zeros_like(self.keys), torch.zeros_like(self.values), torch.zeros_like(self.vector)
         grad_query, spare = torch.empty_like(query), query.new_empty(weights.shape[2])
         inputs = (query, self.keys, self.values, self.vector, self.lengths, weights, grad_context, grad_weights)

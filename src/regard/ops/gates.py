@@ -39,7 +39,7 @@ def lstm_gates(
 def _squash(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """→ h, c, the squashed gates, tanh(c)."""
     hidden = cell.shape[-1]
-    if native.usable(gates, cell):
+    if native.usable(gates, cell) and gates.shape == (*cell.shape[:-1], 4 * hidden):
         gates, cell = gates.contiguous(), cell.contiguous()
         squashed, h, after, tanh_cell = (torch.empty_like(like) for like in (gates, cell, cell, cell))
         rows = cell.numel() // hidden

@@ -10,11 +10,11 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef float f8 __attribute__((vector_size(32)));
-typedef int32_t i8 __attribute__((vector_size(32)));
+typedef float floats __attribute__((vector_size(32)));
+typedef int32_t ints __attribute__((vector_size(32)));
 
 #define EXPORT __attribute__((visibility("default")))
-#define ALL(x) ((f8){(x), (x), (x), (x), (x), (x), (x), (x)})
+#define ALL(x) ((floats){(x), (x), (x), (x), (x), (x), (x), (x)})
 #define LANES 8
 
 #ifndef SOURCE
@@ -22,29 +22,29 @@ typedef int32_t i8 __attribute__((vector_size(32)));
 #endif
 EXPORT const char *source(void) { return SOURCE; }
 
-static inline f8 load(const float *p) {
-    f8 v;
+static inline floats load(const float *p) {
+    floats v;
     memcpy(&v, p, sizeof v);
     return v;
 }
 
-static inline void store(float *p, f8 v) { memcpy(p, &v, sizeof v); }
+static inline void store(float *p, floats v) { memcpy(p, &v, sizeof v); }
 
 /* The first n floats, the rest filled. */
-static inline f8 load_some(const float *p, int64_t n, float fill) {
-    f8 v = ALL(fill);
+static inline floats load_some(const float *p, int64_t n, float fill) {
+    floats v = ALL(fill);
     memcpy(&v, p, n * sizeof(float));
     return v;
 }
 
-static inline f8 choose(i8 mask, f8 yes, f8 no) { return (f8)((mask & (i8)yes) | (~mask & (i8)no)); }
+static inline floats choose(ints mask, floats yes, floats no) { return (floats)((mask & (ints)yes) | (~mask & (ints)no)); }
 
-static inline f8 larger(f8 a, f8 b) { return choose(a > b, a, b); }
+static inline floats larger(floats a, floats b) { return choose(a > b, a, b); }
 
 /* The lanes in a fixed order. */
-static inline float sum_of(f8 v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
+static inline float sum_of(floats v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
 
-static inline float max_of(f8 v) {
+static inline float max_of(floats v) {
     float most = v[0];
     for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
     return most;
@@ -52,16 +52,16 @@ static inline float max_of(f8 v) {
 
 /* e^x: x = n ln 2 + r with |r| ≤ ln 2 / 2, and Taylor's series of e^r up to r^7, whose remainder is below 6e-9.
    Below -87 the result is e^-87, above 88 it is e^88: callers do not come near. */
-static inline f8 exp_of(f8 x) {
-    const f8 shift = ALL(12582912.0f); /* 1.5 · 2^23: adding it rounds to a whole number */
+static inline floats exp_of(floats x) {
+    const floats shift = ALL(12582912.0f); /* 1.5 · 2^23: adding it rounds to a whole number */
     x = choose(x < ALL(-87.0f), ALL(-87.0f), x); /* written so that not-a-number stays one */
     x = choose(x > ALL(88.0f), ALL(88.0f), x);
-    f8 n = x * ALL(1.44269504f) + shift;
-    i8 whole = (i8)n - (i8)shift;
+    floats n = x * ALL(1.44269504f) + shift;
+    ints whole = (ints)n - (ints)shift;
     n -= shift;
-    f8 r = x - n * ALL(0.693359375f); /* ln 2 in two parts: the first product is exact */
+    floats r = x - n * ALL(0.693359375f); /* ln 2 in two parts: the first product is exact */
     r = r - n * ALL(-2.12194440e-4f);
-    f8 p = ALL(1.0f / 5040.0f);
+    floats p = ALL(1.0f / 5040.0f);
     p = p * r + ALL(1.0f / 720.0f);
     p = p * r + ALL(1.0f / 120.0f);
     p = p * r + ALL(1.0f / 24.0f);
@@ -69,18 +69,18 @@ static inline f8 exp_of(f8 x) {
     p = p * r + ALL(0.5f);
     p = p * r + ALL(1.0f);
     p = p * r + ALL(1.0f);
-    return p * (f8)((whole + 127) << 23);
+    return p * (floats)((whole + 127) << 23);
 }
 
-static inline f8 sigmoid_of(f8 x) { return ALL(1.0f) / (ALL(1.0f) + exp_of(-x)); }
+static inline floats sigmoid_of(floats x) { return ALL(1.0f) / (ALL(1.0f) + exp_of(-x)); }
 
 /* Off by at most 2e-7. */
-static inline f8 tanh_of(f8 x) { return ALL(1.0f) - ALL(2.0f) / (exp_of(x + x) + ALL(1.0f)); }
+static inline floats tanh_of(floats x) { return ALL(1.0f) - ALL(2.0f) / (exp_of(x + x) + ALL(1.0f)); }
 
 /* ---- Matrix products: regard/ops/packed.py -------------------------------------------------------------------- */
 
 #define PANEL 16 /* columns side by side: two vectors, so that six rows of sums fill twelve of sixteen registers */
-#define MOST 6 /* pairs of sums at a time */
+#define TALL 6 /* pairs of sums at a time */
 
 /* weight (columns, inner), its rows `stride` floats apart → panels of (inner, PANEL), the last filled up with zeros. */
 EXPORT void pack(int64_t columns, int64_t inner, int64_t stride, const float *weight, float *packed) {
@@ -95,7 +95,7 @@ EXPORT void pack(int64_t columns, int64_t inner, int64_t stride, const float *we
 static inline __attribute__((always_inline)) void tile(int rows, int panels, int64_t inner, int64_t columns, int64_t wide,
                                                        const float *x, const float *packed, const float *start,
                                                        int64_t stride, float *out) {
-    f8 left[MOST], right[MOST];
+    floats left[TALL], right[TALL];
     for (int r = 0; r < rows; r++)
         for (int p = 0; p < panels; p++) {
             left[r * panels + p] = load(start + r * stride + p * PANEL);
@@ -104,9 +104,9 @@ static inline __attribute__((always_inline)) void tile(int rows, int panels, int
     for (int64_t k = 0; k < inner; k++)
         for (int p = 0; p < panels; p++) {
             const float *at = packed + (p * inner + k) * PANEL;
-            f8 one = load(at), two = load(at + LANES);
+            floats one = load(at), two = load(at + LANES);
             for (int r = 0; r < rows; r++) {
-                f8 each = ALL(x[r * inner + k]);
+                floats each = ALL(x[r * inner + k]);
                 left[r * panels + p] += each * one;
                 right[r * panels + p] += each * two;
             }
@@ -143,7 +143,7 @@ EXPORT void product(int64_t rows, int64_t inner, int64_t columns, int64_t stride
         int64_t row = 0;
 #define ROWS(n) \
     tile(n, 1, inner, columns, columns - first, x + row * inner, packed, start + row * stride, stride, out + row * columns)
-        for (; row + MOST <= rows; row += MOST) ROWS(MOST);
+        for (; row + TALL <= rows; row += TALL) ROWS(TALL);
         switch (rows - row) {
         case 5: ROWS(5); break;
         case 4: ROWS(4); break;
@@ -165,9 +165,9 @@ EXPORT void lstm_forward(int64_t rows, int64_t hidden, const float *gates, const
         const float *in = gates + row * 4 * hidden;
         float *out = squashed + row * 4 * hidden;
         for (int64_t k = 0; k < hidden; k += LANES) {
-            f8 i = sigmoid_of(load(in + k)), f = sigmoid_of(load(in + hidden + k));
-            f8 g = tanh_of(load(in + 2 * hidden + k)), o = sigmoid_of(load(in + 3 * hidden + k));
-            f8 c = f * load(cell + row * hidden + k) + i * g, t = tanh_of(c);
+            floats i = sigmoid_of(load(in + k)), f = sigmoid_of(load(in + hidden + k));
+            floats g = tanh_of(load(in + 2 * hidden + k)), o = sigmoid_of(load(in + 3 * hidden + k));
+            floats c = f * load(cell + row * hidden + k) + i * g, t = tanh_of(c);
             store(out + k, i);
             store(out + hidden + k, f);
             store(out + 2 * hidden + k, g);
@@ -183,15 +183,15 @@ EXPORT void lstm_forward(int64_t rows, int64_t hidden, const float *gates, const
 EXPORT void lstm_backward(int64_t rows, int64_t hidden, const float *squashed, const float *cell,
                           const float *tanh_cell, const float *grad_h, const float *grad_next, float *grad_gates,
                           float *grad_cell) {
-    const f8 one = ALL(1.0f);
+    const floats one = ALL(1.0f);
     for (int64_t row = 0; row < rows; row++) {
         const float *in = squashed + row * 4 * hidden;
         float *out = grad_gates + row * 4 * hidden;
         for (int64_t k = 0; k < hidden; k += LANES) {
             int64_t at = row * hidden + k;
-            f8 i = load(in + k), f = load(in + hidden + k), g = load(in + 2 * hidden + k);
-            f8 o = load(in + 3 * hidden + k), t = load(tanh_cell + at), dh = load(grad_h + at);
-            f8 dc = load(grad_next + at) + dh * o * (one - t * t);
+            floats i = load(in + k), f = load(in + hidden + k), g = load(in + 2 * hidden + k);
+            floats o = load(in + 3 * hidden + k), t = load(tanh_cell + at), dh = load(grad_h + at);
+            floats dc = load(grad_next + at) + dh * o * (one - t * t);
             store(out + k, dc * g * i * (one - i));
             store(out + hidden + k, dc * load(cell + at) * f * (one - f));
             store(out + 2 * hidden + k, dc * i * (one - g * g));
@@ -201,7 +201,7 @@ EXPORT void lstm_backward(int64_t rows, int64_t hidden, const float *squashed, c
     }
 }
 
-/* ---- Additive attention: regard/ops/additive.py --------------------------------------------------------------- */
+/* ---- Attention: regard/ops/additive.py, regard/ops/dot.py ----------------------------------------------------- */
 
 /* scores → weights in place, over the first n; the rest become zero. */
 static void softmax(float *scores, int64_t n, int64_t all) {
@@ -209,12 +209,21 @@ static void softmax(float *scores, int64_t n, int64_t all) {
     for (int64_t l = 0; l < n; l++) most = scores[l] > most ? scores[l] : most;
     for (int64_t l = 0; l < n; l += LANES) {
         int64_t some = n - l < LANES ? n - l : LANES;
-        f8 e = exp_of(load_some(scores + l, some, most) - ALL(most));
+        floats e = exp_of(load_some(scores + l, some, most) - ALL(most));
         memcpy(scores + l, &e, some * sizeof(float));
     }
     for (int64_t l = 0; l < n; l++) total += scores[l];
     for (int64_t l = 0; l < n; l++) scores[l] /= total;
     for (int64_t l = n; l < all; l++) scores[l] = 0.0f;
+}
+
+/* The sum of a sentence's values by weight. */
+static void mix(int64_t n, int64_t size, const float *weights, const float *values, float *context) {
+    for (int64_t d = 0; d < size; d += LANES) {
+        floats sum = ALL(0.0f);
+        for (int64_t l = 0; l < n; l++) sum += ALL(weights[l]) * load(values + l * size + d);
+        store(context + d, sum);
+    }
 }
 
 /* query (sentences, queries, dim), keys (sentences, steps, dim), values (sentences, steps, size), score (dim);
@@ -225,20 +234,33 @@ EXPORT void additive_forward(int64_t sentences, int64_t queries, int64_t steps, 
     for (int64_t row = 0; row < sentences * queries; row++) {
         int64_t sentence = row / queries, n = lengths ? lengths[sentence] : steps;
         const float *q = query + row * dim, *key = keys + sentence * steps * dim;
-        const float *value = values + sentence * steps * size;
-        float *w = weights + row * steps, *mixed = context + row * size;
+        float *w = weights + row * steps;
         for (int64_t l = 0; l < n; l++) {
-            f8 sum = ALL(0.0f);
+            floats sum = ALL(0.0f);
             for (int64_t a = 0; a < dim; a += LANES)
                 sum += load(score + a) * tanh_of(load(q + a) + load(key + l * dim + a));
             w[l] = sum_of(sum);
         }
         softmax(w, n, steps);
-        for (int64_t d = 0; d < size; d += LANES) {
-            f8 sum = ALL(0.0f);
-            for (int64_t l = 0; l < n; l++) sum += ALL(w[l]) * load(value + l * size + d);
-            store(mixed + d, sum);
+        mix(n, size, w, values + sentence * steps * size, context + row * size);
+    }
+}
+
+/* The same with query · key as the score. */
+EXPORT void dot_forward(int64_t sentences, int64_t queries, int64_t steps, int64_t dim, int64_t size,
+                        const float *query, const float *keys, const float *values, const int64_t *lengths,
+                        float *context, float *weights) {
+    for (int64_t row = 0; row < sentences * queries; row++) {
+        int64_t sentence = row / queries, n = lengths ? lengths[sentence] : steps;
+        const float *q = query + row * dim, *key = keys + sentence * steps * dim;
+        float *w = weights + row * steps;
+        for (int64_t l = 0; l < n; l++) {
+            floats sum = ALL(0.0f);
+            for (int64_t a = 0; a < dim; a += LANES) sum += load(q + a) * load(key + l * dim + a);
+            w[l] = sum_of(sum);
         }
+        softmax(w, n, steps);
+        mix(n, size, w, values + sentence * steps * size, context + row * size);
     }
 }
 
@@ -249,7 +271,7 @@ EXPORT void additive_backward(int64_t sentences, int64_t queries, int64_t steps,
                               const int64_t *lengths, const float *weights, const float *grad_context,
                               const float *grad_weights, float *grad_query, float *grad_keys, float *grad_values,
                               float *grad_score, float *spare) {
-    const f8 one = ALL(1.0f);
+    const floats one = ALL(1.0f);
     for (int64_t row = 0; row < sentences * queries; row++) {
         int64_t sentence = row / queries, n = lengths ? lengths[sentence] : steps;
         const float *q = query + row * dim, *key = keys + sentence * steps * dim, *w = weights + row * steps;
@@ -257,9 +279,9 @@ EXPORT void additive_backward(int64_t sentences, int64_t queries, int64_t steps,
         float *grad_key = grad_keys + sentence * steps * dim, *grad_value = grad_values + sentence * steps * size;
         float mean = 0.0f;
         for (int64_t l = 0; l < n; l++) {
-            f8 sum = ALL(0.0f);
+            floats sum = ALL(0.0f);
             for (int64_t d = 0; d < size; d += LANES) {
-                f8 g = load(mixed + d);
+                floats g = load(mixed + d);
                 sum += g * load(value + l * size + d);
                 store(grad_value + l * size + d, load(grad_value + l * size + d) + ALL(w[l]) * g);
             }
@@ -268,10 +290,10 @@ EXPORT void additive_backward(int64_t sentences, int64_t queries, int64_t steps,
         }
         for (int64_t l = 0; l < n; l++) spare[l] = w[l] * (spare[l] - mean); /* by the scores now */
         for (int64_t a = 0; a < dim; a += LANES) {
-            f8 asked = load(q + a), v = load(score + a), by_query = ALL(0.0f), by_score = ALL(0.0f);
+            floats asked = load(q + a), v = load(score + a), by_query = ALL(0.0f), by_score = ALL(0.0f);
             for (int64_t l = 0; l < n; l++) {
-                f8 t = tanh_of(asked + load(key + l * dim + a)), g = ALL(spare[l]);
-                f8 inner = g * v * (one - t * t);
+                floats t = tanh_of(asked + load(key + l * dim + a)), g = ALL(spare[l]);
+                floats inner = g * v * (one - t * t);
                 by_score += g * t;
                 by_query += inner;
                 store(grad_key + l * dim + a, load(grad_key + l * dim + a) + inner);
@@ -285,7 +307,7 @@ EXPORT void additive_backward(int64_t sentences, int64_t queries, int64_t steps,
 /* ---- Softmax over the vocabulary: regard/ops/loss.py, regard/decode/{scores,topk}.py ---------------------- */
 
 static float max_in(const float *x, int64_t n) {
-    f8 most = ALL(-INFINITY);
+    floats most = ALL(-INFINITY);
     int64_t k = 0;
     for (; k + LANES <= n; k += LANES) most = larger(most, load(x + k));
     return max_of(larger(most, load_some(x + k, n - k, -INFINITY)));
@@ -298,11 +320,11 @@ EXPORT void nll_backward(int64_t rows, int64_t vocab, float *logits, const int64
     for (int64_t row = 0; row < rows; row++) {
         float *x = logits + row * vocab;
         float most = max_in(x, vocab), at_target = x[targets[row]];
-        f8 total = ALL(0.0f), plain = ALL(0.0f);
+        floats total = ALL(0.0f), plain = ALL(0.0f);
         int64_t k = 0, winner = 0;
         while (x[winner] != most && winner < vocab - 1) winner++;
         for (; k + LANES <= vocab; k += LANES) {
-            f8 each = load(x + k), e = exp_of(each - ALL(most));
+            floats each = load(x + k), e = exp_of(each - ALL(most));
             plain += each;
             total += e;
             store(x + k, e);
@@ -317,7 +339,7 @@ EXPORT void nll_backward(int64_t rows, int64_t vocab, float *logits, const int64
         sums[0] += log_total - at_target;
         sums[1] += log_total - mean / vocab;
         sums[2] += winner == targets[row];
-        f8 scale = ALL((float)(1.0 / sum)), less = ALL((float)(smoothing / vocab));
+        floats scale = ALL((float)(1.0 / sum)), less = ALL((float)(smoothing / vocab));
         for (k = 0; k + LANES <= vocab; k += LANES) store(x + k, load(x + k) * scale - less);
         for (; k < vocab; k++) x[k] = x[k] * scale[0] - less[0];
         x[targets[row]] -= (float)(1.0 - smoothing);
@@ -328,12 +350,12 @@ EXPORT void nll_backward(int64_t rows, int64_t vocab, float *logits, const int64
 EXPORT void log_softmax(int64_t rows, int64_t vocab, float *logits) {
     for (int64_t row = 0; row < rows; row++) {
         float *x = logits + row * vocab, most = max_in(x, vocab);
-        f8 total = ALL(0.0f);
+        floats total = ALL(0.0f);
         int64_t k = 0;
         for (; k + LANES <= vocab; k += LANES) total += exp_of(load(x + k) - ALL(most));
         double sum = sum_of(total);
         for (; k < vocab; k++) sum += exp_of(ALL(x[k] - most))[0];
-        f8 log_total = ALL((float)(log(sum) + most));
+        floats log_total = ALL((float)(log(sum) + most));
         for (k = 0; k + LANES <= vocab; k += LANES) store(x + k, load(x + k) - log_total);
         for (; k < vocab; k++) x[k] -= log_total[0];
     }
@@ -347,7 +369,7 @@ EXPORT void largest(int64_t rows, int64_t width, int64_t k, const float *x, floa
         for (int64_t at = 0; at < width; at += LANES) {
             int64_t some = width - at < LANES ? width - at : LANES;
             if (found == k) { /* usually nothing here is large enough */
-                i8 above = (some == LANES ? load(x + at) : load_some(x + at, some, -INFINITY)) > ALL(least);
+                ints above = (some == LANES ? load(x + at) : load_some(x + at, some, -INFINITY)) > ALL(least);
                 int64_t halves[4];
                 memcpy(halves, &above, sizeof halves);
                 if (!(halves[0] | halves[1] | halves[2] | halves[3])) continue;

@@ -75,6 +75,9 @@ class _ChunkedNll(Function):
         wanted: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tokens, vocab = features.shape[0], weight.shape[0]
+        targets = targets.to(torch.int64).contiguous()
+        fits = targets.shape == (tokens,) and (tokens == 0 or bool((targets.min() >= 0) & (targets.max() < vocab)))
+        assert fits, f"targets must be {tokens} ids from 0 to {vocab - 1}"
         grad_features = torch.empty_like(features) if wanted else None
         grad_weight = torch.zeros_like(weight) if wanted else None
         grad_bias = torch.zeros_like(bias) if wanted and bias is not None else None
@@ -111,7 +114,7 @@ def _nll_gradient(
 ) -> Float[Tensor, "rows vocab"]:
     """The gradient of the loss by the logits, which it overwrites; adds nll, the mean of −log p, and hits to `sums`."""
     if native.usable(logits, multiple=1):
-        native.call("nll_backward", *logits.shape, logits, targets.contiguous(), smoothing, sums)
+        native.call("nll_backward", *logits.shape, logits, targets, smoothing, sums)
         return logits
     target, vocab = targets[:, None], logits.shape[1]
     top, winner = logits.max(-1, keepdim=True)

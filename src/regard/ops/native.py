@@ -28,6 +28,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "lstm_forward": (_COUNT,) * 2 + (_POINTER,) * 6,
     "lstm_backward": (_COUNT,) * 2 + (_POINTER,) * 7,
     "additive_forward": (_COUNT,) * 5 + (_POINTER,) * 7,
+    "dot_forward": (_COUNT,) * 5 + (_POINTER,) * 6,
     "additive_backward": (_COUNT,) * 5 + (_POINTER,) * 13,
     "nll_backward": (_COUNT,) * 2 + (_POINTER,) * 2 + (ctypes.c_double, _POINTER),
     "log_softmax": (_COUNT,) * 2 + (_POINTER,),
@@ -66,16 +67,33 @@ def version() -> str | None:
 
 
 def usable(*tensors: Tensor, multiple: int = LANES) -> bool:
-    """Whether kernels can take these: float32 on the CPU, rows of a multiple of 8, and not while being traced."""
+    """Whether kernels can take these: float32 on the CPU, rows of a multiple of 8, real numbers in memory (so not
+    while a graph is traced)."""
     return (
         library() is not None
-        and all(x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[-1] % multiple == 0 for x in tensors)
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and all(
+            x.dtype == torch.float32
+            and x.device.type == "cpu"
+            and x.shape[-1] % multiple == 0
+            and type(x) in (Tensor, torch.nn.Parameter)  # a subclass may have no memory of its own
+            for x in tensors
+        )
     )
+
+
+def counts(lengths: Tensor | None, rows: int, most: int) -> Tensor | None:
+    """Lengths as kernels read them; they must be as many as there are rows, and none above `most`."""
+    if lengths is None:
+        return None
+    assert lengths.shape == (rows,) and int(lengths.max()) <= most, f"lengths {lengths.tolist()} for {rows} × {most}"
+    return lengths.to("cpu", torch.int64).contiguous()
 
 
 def call(name: str, *arguments: Tensor | int | float | None) -> None:
     """Call a kernel; tensors must be dense and are passed by address, None as the null pointer."""
     kernels = library()
     assert kernels is not None, "ask `usable` first"
+    assert all(x.is_contiguous() for x in arguments if isinstance(x, Tensor)), f"{name}: tensors must be dense"
     getattr(kernels, name)(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments))

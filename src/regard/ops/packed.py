@@ -37,6 +37,7 @@ class PackedLinear:
     ) -> Float[Tensor, "rows out"]:
         """`addend` takes the place of the bias; its width must be a multiple of 16."""
         assert x.shape[1] == self.inner, f"rows of {x.shape[1]} for a weight of {self.inner}"
+        assert x.dtype == torch.float32, f"rows of {x.dtype}, packed weights are float32"
         x, out = x.contiguous(), x.new_empty(len(x), self.columns)
         stride, start = 0, self._bias
         if addend is not None:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from regard.ops.tape import Tape
+
 
 class LoopProduct:
     """x ↦ x · weightᵀ (+ addend), to be called at every step of one loop.
@@ -40,10 +42,11 @@ class LoopProduct:
         return x @ self._weight.T if addend is None else torch.addmm(addend, x, self._weight.T)
 
 
-class _Tape:
+class _Tape(Tape):
     """What the backward passes of the steps leave for the anchor."""
 
     def __init__(self, weight: Tensor) -> None:
+        super().__init__()
         self.weight = weight
         self.inputs: list[Tensor] = []
         self.grads: list[Tensor] = []
@@ -77,6 +80,8 @@ class _Step(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
+        if ctx.tape.begin_pass():
+            ctx.tape.inputs, ctx.tape.grads = [], []
         ctx.tape.inputs.append(x)
         ctx.tape.grads.append(grad)
         grad_x = grad @ ctx.tape.weight if ctx.needs_input_grad[0] else None
