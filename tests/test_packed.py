@@ -16,7 +16,7 @@ from regard.model_config import ModelConfig
 from regard.ops import native
 from regard.ops.packed import PackedLinear
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no kernels for this machine: no compiler, or no AVX2")
+pytestmark = pytest.mark.skipif(native.kernels() is None, reason="no kernels for this machine: no compiler, or no AVX2")
 
 VOCAB = 37
 SOURCES = [[5, 6, 7, 8], [9], [], [10, 11, 12, 13, 14, 15], [*range(5, 36)], [6, 6, 6, 6], [5, 9] * 21]

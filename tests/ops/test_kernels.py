@@ -13,7 +13,7 @@ from regard.ops.additive import AdditiveLoop, plain_additive
 from regard.ops.gates import lstm_gates, plain_lstm_gates
 from regard.ops.loss import chunked_nll, plain_nll
 
-compiled = pytest.mark.skipif(native.library() is None, reason="no kernels for this machine: no compiler, or no AVX2")
+compiled = pytest.mark.skipif(native.kernels() is None, reason="no kernels for this machine: no compiler, or no AVX2")
 
 
 def randn(*shape, seed=2, scale=1.0):
@@ -186,14 +186,14 @@ def python(code: str, **environment: str) -> str:
 
 @compiled
 def test_they_can_be_switched_off():
-    code = "from regard.ops import native; print(native.library(), native.version())"
+    code = "from regard.ops import native; print(native.kernels(), native.version())"
     assert python(code, REGARD_KERNELS="0") == "None None"
 
 
 @compiled
 def test_a_library_of_another_version_is_left_alone(monkeypatch):
     monkeypatch.setattr(native, "digest", lambda: "0123456789ab")
-    assert native.library.__wrapped__() is None
+    assert native.kernels.__wrapped__() is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from regard.ops import native
 BLOCK = 64
 """Entries whose maximum stands for them in the first pass; near sqrt(vocab), and a multiple of any vector."""
 
-
 MOST = 64
 """Largest k for the kernel, which keeps the best in order as it goes: past that, sorting is faster."""
 

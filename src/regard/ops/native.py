@@ -38,7 +38,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def kernels() -> ctypes.CDLL | None:
     """The compiled kernels; None where there are none for this processor, or none of this version."""
     if os.environ.get("REGARD_KERNELS") == "0" or not LIBRARY.is_file() or not _processor_fits():
         return None
@@ -63,14 +63,14 @@ def _processor_fits() -> bool:
 
 def version() -> str | None:
     """Which kernels run, for the log: the digest of their source, or None."""
-    return digest() if library() is not None else None
+    return digest() if kernels() is not None else None
 
 
 def usable(*tensors: Tensor, multiple: int = LANES) -> bool:
     """Whether kernels can take these: float32 on the CPU, rows of a multiple of 8, real numbers in memory (so not
     while a graph is traced)."""
     return (
-        library() is not None
+        kernels() is not None
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and all(
@@ -93,7 +93,7 @@ def counts(lengths: Tensor | None, rows: int, most: int) -> Tensor | None:
 
 def call(name: str, *arguments: Tensor | int | float | None) -> None:
     """Call a kernel; tensors must be dense and are passed by address, None as the null pointer."""
-    kernels = library()
-    assert kernels is not None, "ask `usable` first"
+    compiled = kernels()
+    assert compiled is not None, "ask `usable` first"
     assert all(x.is_contiguous() for x in arguments if isinstance(x, Tensor)), f"{name}: tensors must be dense"
-    getattr(kernels, name)(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments))
+    getattr(compiled, name)(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments))
