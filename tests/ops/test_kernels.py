@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from regard.ops import build, loss, native
-from regard.ops.additive import AdditiveLoop, plain_additive
+from regard.ops.attention import AttentionLoop, plain_attention
 from regard.ops.gates import lstm_gates, plain_lstm_gates
 from regard.ops.loss import chunked_nll, plain_nll
 
@@ -26,7 +26,7 @@ def both_ways(fast, plain, inputs):
     exact = [x.detach().double().requires_grad_() for x in inputs]
     found, expected = fast(*inputs), plain(*exact)
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, atol=2e-6, rtol=2e-6)
+        torch.testing.assert_close(one.double(), other, atol=2e-6, rtol=2e-6)  # float32's rounding, a few times
     weighed = [randn(*one.shape, seed=9).detach() for one in found]
     found = torch.autograd.grad(sum((a * b).sum() for a, b in zip(found, weighed, strict=True)), inputs)
     expected = torch.autograd.grad(sum((a * b).sum() for a, b in zip(expected, weighed, strict=True)), exact)
@@ -49,14 +49,14 @@ def test_additive_attention(steps, ragged):
     inputs = [randn(3, 2, 24), randn(3, steps, 24), randn(3, steps, 16), randn(24)]
 
     def fast(query, keys, values, vector):
-        attend = AdditiveLoop(keys, values, vector, lengths)
+        attend = AttentionLoop(keys, values, vector, lengths)
         first, second = attend(query), attend(torch.tanh(first_context(query)))
         return *first, *second
 
     def plain(query, keys, values, vector):
         return (
-            *plain_additive(query, keys, values, vector, lengths),
-            *plain_additive(torch.tanh(first_context(query)), keys, values, vector, lengths),
+            *plain_attention(query, keys, values, vector, lengths),
+            *plain_attention(torch.tanh(first_context(query)), keys, values, vector, lengths),
         )
 
     def first_context(query):  # the second step asks something else, and its gradient flows on
@@ -68,24 +68,36 @@ def test_additive_attention(steps, ragged):
 @compiled
 def test_additive_attention_where_only_some_of_it_is_wanted():
     query, keys, values, vector = (randn(*shape) for shape in [(2, 1, 8), (2, 3, 8), (2, 3, 8), (8,)])
-    context, weights = AdditiveLoop(keys, values, vector)(query)
+    context, weights = AttentionLoop(keys, values, vector)(query)
     by_weights = torch.autograd.grad(weights[:, :, 0].sum(), (query, keys), retain_graph=True)
-    _, plain = plain_additive(query, keys, values, vector)
+    _, plain = plain_attention(query, keys, values, vector)
     expected = torch.autograd.grad(plain[:, :, 0].sum(), (query, keys))
     torch.testing.assert_close(by_weights, expected, atol=1e-6, rtol=1e-5)
-    (alone,) = torch.autograd.grad(AdditiveLoop(keys.detach(), values.detach(), vector.detach())(query)[0].sum(), query)
+    fixed = AttentionLoop(keys.detach(), values.detach(), vector.detach())
+    (alone,) = torch.autograd.grad(fixed(query)[0].sum(), query)
     torch.testing.assert_close(alone, torch.autograd.grad(context.sum(), query)[0])
-    unused = AdditiveLoop(keys, values, vector)
+    unused = AttentionLoop(keys, values, vector)
     assert torch.autograd.grad(unused._anchor, (keys, values, vector), allow_unused=True) == (None, None, None)
+
+
+@compiled
+@pytest.mark.parametrize("steps", [1, 7, 8, 19])
+def test_attention_by_dot_product(steps):
+    query, keys, values = (randn(*shape).detach() for shape in [(3, 2, 24), (3, steps, 24), (3, steps, 16)])
+    lengths = torch.tensor([steps, 1, max(1, steps - 1)])
+    for given in (None, lengths):
+        found = AttentionLoop(keys, values, None, given)(query)
+        expected = plain_attention(query.double(), keys.double(), values.double(), None, given)
+        torch.testing.assert_close([x.double() for x in found], list(expected), atol=2e-6, rtol=2e-6)  # as above
 
 
 @compiled
 def test_each_backward_pass_begins_with_nothing():
     """A pass that asks for the query's gradient alone never comes to the anchor, and must leave nothing behind."""
     query, keys, values, vector = (randn(*shape) for shape in [(2, 1, 8), (2, 3, 8), (2, 3, 8), (8,)])
-    context, _ = AdditiveLoop(keys, values, vector)(query)
+    context, _ = AttentionLoop(keys, values, vector)(query)
     torch.autograd.grad(context.sum(), query, retain_graph=True)
-    expected = torch.autograd.grad(plain_additive(query, keys, values, vector)[0].sum(), keys)
+    expected = torch.autograd.grad(plain_attention(query, keys, values, vector)[0].sum(), keys)
     torch.testing.assert_close(torch.autograd.grad(context.sum(), keys), expected, atol=1e-6, rtol=1e-5)
 
 
@@ -93,10 +105,10 @@ def test_each_backward_pass_begins_with_nothing():
 @pytest.mark.parametrize("length", [torch.tensor([3, 9, 2, 9])[::2], torch.tensor([3, 2], dtype=torch.int32)])
 def test_lengths_of_any_kind_are_read_right(length):
     query, keys, values, vector = (randn(*shape).detach() for shape in [(2, 1, 8), (2, 9, 8), (2, 9, 8), (8,)])
-    found = AdditiveLoop(keys, values, vector, length)(query)
-    torch.testing.assert_close(found, plain_additive(query, keys, values, vector, torch.tensor([3, 2])))
+    found = AttentionLoop(keys, values, vector, length)(query)
+    torch.testing.assert_close(found, plain_attention(query, keys, values, vector, torch.tensor([3, 2])))
     with pytest.raises(AssertionError, match="lengths"):
-        AdditiveLoop(keys, values, vector, torch.tensor([3, 10]))
+        AttentionLoop(keys, values, vector, torch.tensor([3, 10]))
 
 
 @pytest.mark.parametrize("bad", [-1, 40, 10**8])
@@ -136,10 +148,10 @@ def test_rows_are_alone():
     """A row's result is the same bits whatever else is in the batch, and whatever padding follows it."""
     query, keys, values, vector = (randn(*shape).detach() for shape in [(6, 5, 16), (6, 9, 16), (6, 9, 24), (16,)])
     lengths = torch.tensor([9, 3, 4, 9, 1, 8])
-    whole = AdditiveLoop(keys, values, vector, lengths)(query)
+    whole = AttentionLoop(keys, values, vector, lengths)(query)
     for row, length in enumerate(lengths.tolist()):
         one = slice(row, row + 1)
-        context, weights = AdditiveLoop(keys[one, :length], values[one, :length], vector)(query[one, 2:3])
+        context, weights = AttentionLoop(keys[one, :length], values[one, :length], vector)(query[one, 2:3])
         assert torch.equal(context[0, 0], whole[0][row, 2])
         assert torch.equal(weights[0, 0], whole[1][row, 2, :length]) and not whole[1][row, 2, length:].any()
     gates, cell = randn(9, 64).detach(), randn(9, 16).detach()
@@ -159,7 +171,7 @@ def test_what_is_not_finite_stays_so(bad):
     assert not c[1].isfinite().all() and c[0].isfinite().all() and h[0].isfinite().all()
     query, keys = randn(2, 1, 8).detach(), randn(2, 3, 8).detach()
     query[1] = float("nan")
-    context, _ = AdditiveLoop(keys, keys, torch.ones(8))(query)
+    context, _ = AttentionLoop(keys, keys, torch.ones(8))(query)
     assert context[0].isfinite().all() and context[1].isnan().all()
     features = randn(3, 4).detach()
     features[1, 2] = bad

@@ -8,14 +8,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regard import config
-from regard.attend.additive import AdditiveScore, ConcatScore
 from regard.attend.memory import Memory
 from regard.attend.normalizers import Softmax
 from regard.attend.parts import NORMALIZERS, SCOPES, SCORES
 from regard.attend.scope import AttentionState, Candidates, WholeSource
 from regard.config import choice
-from regard.ops.additive import AdditiveLoop
-from regard.ops.dot import DotLoop
+from regard.ops.attention import AttentionLoop
 from regard.ops.noise import Noise
 
 
@@ -30,7 +28,7 @@ class Attended:
     values: Float[Tensor, "batch *heads src_len dim"]
     valid: Bool[Tensor, "batch src_len"] | None
     """None where nothing is padded"""
-    loop: AdditiveLoop | DotLoop | None = None
+    loop: AttentionLoop | None = None
     """the fast form, for the combination of parts that has one"""
 
     def select(self, rows: Int[Tensor, "rows"]) -> "Attended":
@@ -85,16 +83,18 @@ class Attention(nn.Module):
         )
         self.normalizer = NORMALIZERS[config.normalizer.type](config.normalizer)
         self.stateless = self.scope.stateless
-        additive = isinstance(self.score, AdditiveScore | ConcatScore)
-        self.usual = isinstance(self.scope, WholeSource) and isinstance(self.normalizer, Softmax)
-        self.has_loop = additive and self.usual
+        self.usual = type(self.scope) is WholeSource and type(self.normalizer) is Softmax
+        """softmax over the whole source, which there are kernels for"""
 
     def prepare(self, memory: Memory) -> Attended:
         compared = values = memory.values
         if self.heads > 1:  # (batch, heads, src_len, dim/heads)
             compared, values = self._split(self.key(compared)), self._split(self.value(values))
         keys, valid = self.score.keys(compared), memory.src_valid if memory.ragged else None
-        loop = _loop(keys, values, self.score.vector, valid) if self.has_loop else None
+        loop = None
+        if self.usual and getattr(self.score, "vector", None) is not None and AttentionLoop.takes(keys, values):
+            keys_flat, values_flat, lengths = _flat(keys, values, valid)
+            loop = AttentionLoop(keys_flat, values_flat, self.score.vector, lengths)
         return Attended(keys, values, valid, loop)
 
     def start(self, rows: int, device: torch.device) -> AttentionState:
@@ -137,19 +137,6 @@ class Attention(nn.Module):
 
     def _split(self, x: Float[Tensor, "batch steps dim"]) -> Float[Tensor, "batch heads steps size"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-def _loop(
-    keys: Float[Tensor, "batch *heads src_len attn"],
-    values: Float[Tensor, "batch *heads src_len dim"],
-    vector: Float[Tensor, "attn"],
-    valid: Bool[Tensor, "batch src_len"] | None,
-) -> AdditiveLoop | None:
-    """The fast form, where there is a kernel for these."""
-    if not AdditiveLoop.takes(keys, values, vector):
-        return None
-    keys, values, lengths = _flat(keys, values, valid)
-    return AdditiveLoop(keys, values, vector, lengths)
 
 
 def _flat(

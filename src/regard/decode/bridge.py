@@ -1,7 +1,5 @@
 """From an encoder's summary to a decoder's first state, whatever the two sizes."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,11 +17,13 @@ class Bridge(nn.Module):
         self.layers, self.hidden, self.state_names = layers, hidden, state_names
         self.project = nn.Linear(summary_size, layers * len(state_names) * hidden)
 
-    def forward(
-        self, summary: Float[Tensor, "batch summary"], project: Callable[[Tensor], Tensor] | None = None
-    ) -> dict[str, Float[Tensor, "batch hidden"]]:
-        """`{"h.0": …, "c.0": …, "h.1": …}`: the state's names, with the layer. `project`: another form of ours."""
-        parts = iter((project or self.project)(summary).split(self.hidden, dim=1))
+    def forward(self, summary: Float[Tensor, "batch summary"]) -> dict[str, Float[Tensor, "batch hidden"]]:
+        """`{"h.0": …, "c.0": …, "h.1": …}`: the state's names, with the layer."""
+        return self.states(self.project(summary))
+
+    def states(self, projected: Float[Tensor, "batch states"]) -> dict[str, Float[Tensor, "batch hidden"]]:
+        """The same from W · summary + b."""
+        parts = iter(projected.split(self.hidden, dim=1))
         state = {}
         for layer in range(self.layers):
             for index, name in enumerate(self.state_names):

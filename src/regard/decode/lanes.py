@@ -3,7 +3,7 @@
 A lane is one sentence, or one sample of a sentence; a decoder's rows are lanes × beam. Matrix products round
 differently for a few row counts, but not for multiples of 8: lanes are filled up to those by repeating one whose
 result nobody reads, at the start and whenever finished lanes leave. That makes outputs the same, bit for bit,
-whatever else is in the batch.
+whatever else is in the batch. A decoder whose rows are alone needs no filling up.
 """
 
 from collections.abc import Sequence

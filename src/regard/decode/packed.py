@@ -14,8 +14,7 @@ from regard.decode.protocol import StepOutput
 from regard.decode.recurrent import DecoderSource, RecurrentDecoder
 from regard.decode.state import State
 from regard.ops import native
-from regard.ops.additive import AdditiveLoop
-from regard.ops.dot import DotLoop
+from regard.ops.attention import AttentionLoop
 from regard.ops.gates import lstm_gates
 from regard.ops.packed import PackedLinear
 
@@ -62,13 +61,13 @@ class PackedDecoder:
         for vector, keys, memory in zip(self.vectors, self.keys, memories, strict=bool(self.keys)):
             values, lengths = memory.values, memory.lengths if memory.ragged else None
             made = values if keys is None else keys(values.flatten(0, 1)).unflatten(0, values.shape[:2])
-            loop = DotLoop(made, values, lengths) if vector is None else AdditiveLoop(made, values, vector, lengths)
+            loop = AttentionLoop(made, values, vector, lengths)
             attended.append(Attended(made, values, memory.src_valid if memory.ragged else None, loop))
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
         return DecoderSource(tuple(attended), summary, memories[0].src_valid)
 
     def start(self, source: DecoderSource, beam: int = 1) -> State:
-        return self.plain.start(source, beam, self.bridge)
+        return self.plain.start_from(self.plain.bridge.states(self.bridge(source.summary)), source, beam)
 
     def step(self, tokens: Int[Tensor, "rows"], state: State, source: DecoderSource) -> tuple[StepOutput, State]:
         """Read one token a row, score the next."""

@@ -1,6 +1,6 @@
 """The attentive recurrent decoder: attention before or after the cell, with or without input feeding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -139,11 +139,12 @@ class RecurrentDecoder(nn.Module):
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
         return DecoderSource(attended, summary, memories[0].src_valid)
 
-    def start(
-        self, source: DecoderSource, beam: int = 1, bridge: Callable[[Tensor], Tensor] | None = None
-    ) -> State:
+    def start(self, source: DecoderSource, beam: int = 1) -> State:
         """The state before the first token, `source.rows` × `beam` rows, a sentence's rows together."""
-        state = self.bridge(source.summary, bridge)
+        return self.start_from(self.bridge(source.summary), source, beam)
+
+    def start_from(self, state: State, source: DecoderSource, beam: int) -> State:
+        """The same from the cells' first state, one row per sentence."""
         if self.config.input_feeding:
             state["features"] = source.summary.new_zeros(source.rows, self.config.hidden)
         for index, part in enumerate(self._attentions()):

@@ -201,7 +201,7 @@ EXPORT void lstm_backward(int64_t rows, int64_t hidden, const float *squashed, c
     }
 }
 
-/* ---- Attention: regard/ops/additive.py, regard/ops/dot.py ----------------------------------------------------- */
+/* ---- Attention: regard/ops/attention.py ------------------------------------------------------------------------ */
 
 /* scores → weights in place, over the first n; the rest become zero. */
 static void softmax(float *scores, int64_t n, int64_t all) {
@@ -217,54 +217,37 @@ static void softmax(float *scores, int64_t n, int64_t all) {
     for (int64_t l = n; l < all; l++) scores[l] = 0.0f;
 }
 
-/* The sum of a sentence's values by weight. */
-static void mix(int64_t n, int64_t size, const float *weights, const float *values, float *context) {
-    for (int64_t d = 0; d < size; d += LANES) {
-        floats sum = ALL(0.0f);
-        for (int64_t l = 0; l < n; l++) sum += ALL(weights[l]) * load(values + l * size + d);
-        store(context + d, sum);
-    }
+/* score · tanh(query + key), or query · key where score is NULL. */
+static float match(int64_t dim, const float *query, const float *key, const float *score) {
+    floats sum = ALL(0.0f);
+    if (score)
+        for (int64_t a = 0; a < dim; a += LANES) sum += load(score + a) * tanh_of(load(query + a) + load(key + a));
+    else
+        for (int64_t a = 0; a < dim; a += LANES) sum += load(query + a) * load(key + a);
+    return sum_of(sum);
 }
 
-/* query (sentences, queries, dim), keys (sentences, steps, dim), values (sentences, steps, size), score (dim);
+/* query (sentences, queries, dim), keys (sentences, steps, dim), values (sentences, steps, size), score (dim) or NULL;
    lengths (sentences), or NULL where every step is real → context (sentences, queries, size), weights (…, steps). */
-EXPORT void additive_forward(int64_t sentences, int64_t queries, int64_t steps, int64_t dim, int64_t size,
-                             const float *query, const float *keys, const float *values, const float *score,
-                             const int64_t *lengths, float *context, float *weights) {
+EXPORT void attention_forward(int64_t sentences, int64_t queries, int64_t steps, int64_t dim, int64_t size,
+                              const float *query, const float *keys, const float *values, const float *score,
+                              const int64_t *lengths, float *context, float *weights) {
     for (int64_t row = 0; row < sentences * queries; row++) {
         int64_t sentence = row / queries, n = lengths ? lengths[sentence] : steps;
         const float *q = query + row * dim, *key = keys + sentence * steps * dim;
-        float *w = weights + row * steps;
-        for (int64_t l = 0; l < n; l++) {
-            floats sum = ALL(0.0f);
-            for (int64_t a = 0; a < dim; a += LANES)
-                sum += load(score + a) * tanh_of(load(q + a) + load(key + l * dim + a));
-            w[l] = sum_of(sum);
-        }
+        const float *value = values + sentence * steps * size;
+        float *w = weights + row * steps, *mixed = context + row * size;
+        for (int64_t l = 0; l < n; l++) w[l] = match(dim, q, key + l * dim, score);
         softmax(w, n, steps);
-        mix(n, size, w, values + sentence * steps * size, context + row * size);
+        for (int64_t d = 0; d < size; d += LANES) {
+            floats sum = ALL(0.0f);
+            for (int64_t l = 0; l < n; l++) sum += ALL(w[l]) * load(value + l * size + d);
+            store(mixed + d, sum);
+        }
     }
 }
 
-/* The same with query · key as the score. */
-EXPORT void dot_forward(int64_t sentences, int64_t queries, int64_t steps, int64_t dim, int64_t size,
-                        const float *query, const float *keys, const float *values, const int64_t *lengths,
-                        float *context, float *weights) {
-    for (int64_t row = 0; row < sentences * queries; row++) {
-        int64_t sentence = row / queries, n = lengths ? lengths[sentence] : steps;
-        const float *q = query + row * dim, *key = keys + sentence * steps * dim;
-        float *w = weights + row * steps;
-        for (int64_t l = 0; l < n; l++) {
-            floats sum = ALL(0.0f);
-            for (int64_t a = 0; a < dim; a += LANES) sum += load(q + a) * load(key + l * dim + a);
-            w[l] = sum_of(sum);
-        }
-        softmax(w, n, steps);
-        mix(n, size, w, values + sentence * steps * size, context + row * size);
-    }
-}
-
-/* The way back. grad_context, and grad_weights or NULL, come in; grad_query is written; the gradients of keys, values
+/* The way back of the additive score. grad_context, and grad_weights or NULL, come in; grad_query is written; the gradients of keys, values
    and score are added to what their buffers hold. spare: `steps` floats. */
 EXPORT void additive_backward(int64_t sentences, int64_t queries, int64_t steps, int64_t dim, int64_t size,
                               const float *query, const float *keys, const float *values, const float *score,

@@ -1,4 +1,4 @@
-"""Additive attention as one operation: scores, softmax and contexts of every query in one pass over its sentence."""
+"""Attention as one operation: scores, softmax and contexts of every query in one pass over its sentence."""
 
 from typing import Any
 
@@ -12,18 +12,19 @@ from regard.ops import native
 from regard.ops.tape import Tape
 
 
-def plain_additive(
+def plain_attention(
     query: Float[Tensor, "batch queries dim"],
     keys: Float[Tensor, "batch steps dim"],
     values: Float[Tensor, "batch steps size"],
-    vector: Float[Tensor, "dim"],
+    vector: Float[Tensor, "dim"] | None,
     lengths: Int[Tensor, "batch"] | None = None,
 ) -> tuple[Float[Tensor, "batch queries size"], Float[Tensor, "batch queries steps"]]:
     """weights = softmax(vector · tanh(query + keys)), context = weights · values: the definition.
 
-    `lengths`, on the CPU: the real steps of each sentence; None: all are.
+    Without a `vector` the scores are query · keys. `lengths`, on the CPU: the real steps of each sentence; None: all
+    are.
     """
-    scores = torch.tanh(query[:, :, None] + keys[:, None]) @ vector
+    scores = query @ keys.mT if vector is None else torch.tanh(query[:, :, None] + keys[:, None]) @ vector
     if lengths is not None:
         valid = torch.arange(keys.shape[1]) < lengths[:, None]
         scores = scores.masked_fill(~valid[:, None].to(scores.device), float("-inf"))
@@ -31,39 +32,42 @@ def plain_additive(
     return weights @ values, weights
 
 
-class AdditiveLoop:
+class AttentionLoop:
     """query ↦ context, weights, over one batch's keys and values, to be called at every step of one loop.
 
-        attend = AdditiveLoop(keys, values, vector, lengths)     # once per batch of sentences
+        attend = AttentionLoop(keys, values, vector, lengths)     # once per batch of sentences
         context, weights = attend(query)                         # (batch, queries, size), (batch, queries, steps)
 
-    Results and gradients are `plain_additive`'s to rounding. The gradients of keys, values and vector grow in one
-    buffer each while the steps go back, and tanh is computed anew there, so that a step keeps nothing of the size
-    batch × steps × dim. Only where `AdditiveLoop.takes` says so. Cannot be differentiated twice.
+    Results and gradients are `plain_attention`'s to rounding, and a query's numbers are the same bits whatever else is
+    in the batch. The gradients of keys, values and vector grow in one buffer each while the steps go back, and tanh is
+    computed anew there, so that a step keeps nothing of the size batch × steps × dim. Without a vector there are no
+    gradients. Only where `AttentionLoop.takes` says so. Cannot be differentiated twice.
     """
 
     def __init__(
         self,
         keys: Float[Tensor, "batch steps dim"],
         values: Float[Tensor, "batch steps size"],
-        vector: Float[Tensor, "dim"],
+        vector: Float[Tensor, "dim"] | None,
         lengths: Int[Tensor, "batch"] | None = None,
     ) -> None:
         self.vector = vector
         self._tape = _Tape(keys, values, vector, lengths)
         self._anchor: Tensor | None = None
-        if torch.is_grad_enabled() and any(part.requires_grad for part in (keys, values, vector)):
+        learned = any(part is not None and part.requires_grad for part in (keys, values, vector))
+        if torch.is_grad_enabled() and learned:
+            assert vector is not None, "only additive attention has a way back"
             # All steps hang on this number, so autograd reaches its backward only when all of theirs are done.
             self._anchor = _Anchor.apply(keys, values, vector, self._tape)
 
     @staticmethod
-    def takes(keys: Tensor, values: Tensor, vector: Tensor) -> bool:
+    def takes(keys: Tensor, values: Tensor) -> bool:
         """Whether there is a kernel for these."""
-        return native.usable(keys, values, vector)
+        return native.usable(keys, values)
 
-    def over(self, keys: Tensor, values: Tensor, lengths: Tensor | None) -> "AdditiveLoop":
+    def over(self, keys: Tensor, values: Tensor, lengths: Tensor | None) -> "AttentionLoop":
         """The same over another batch."""
-        return AdditiveLoop(keys, values, self.vector, lengths)
+        return AttentionLoop(keys, values, self.vector, lengths)
 
     def __call__(
         self, query: Float[Tensor, "batch queries dim"]
@@ -77,10 +81,10 @@ class AdditiveLoop:
 class _Tape(Tape):
     """One batch's keys and values, and what the backward passes of the steps leave for the anchor."""
 
-    def __init__(self, keys: Tensor, values: Tensor, vector: Tensor, lengths: Tensor | None) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, vector: Tensor | None, lengths: Tensor | None) -> None:
         super().__init__()
         self.keys, self.values = keys.detach().contiguous(), values.detach().contiguous()
-        self.vector = vector.detach().contiguous()
+        self.vector = None if vector is None else vector.detach().contiguous()
         self.lengths = native.counts(lengths, *keys.shape[:2])
         self.grads: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -93,10 +97,11 @@ class _Tape(Tape):
         sentences, queries, steps, _, size = sizes = self.sizes(query)
         context, weights = query.new_empty(sentences, queries, size), query.new_empty(sentences, queries, steps)
         inputs = (query, self.keys, self.values, self.vector, self.lengths)
-        native.call("additive_forward", *sizes, *inputs, context, weights)
+        native.call("attention_forward", *sizes, *inputs, context, weights)
         return context, weights
 
     def backward(self, query: Tensor, weights: Tensor, grad_context: Tensor, grad_weights: Tensor | None) -> Tensor:
+        assert self.vector is not None, "only additive attention has a way back"
         if self.begin_pass() or self.grads is None:
             self.grads = torch.zeros_like(self.keys), torch.zeros_like(self.values), torch.zeros_like(self.vector)
         grad_query, spare = torch.empty_like(query), query.new_empty(weights.shape[2])
