@@ -22,7 +22,7 @@ help:
 
 venv: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt hatch_build.py src/regard/ops/kernels.c src/regard/ops/build.py
+$(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard src/regard/ops/*.c src/regard/ops/*.h) src/regard/ops/build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Regard needs Python 3.11 or newer; choose one with: make PYTHON=python3.11 ..."; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

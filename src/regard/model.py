@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -17,10 +17,14 @@ from regard.decode.engine import Encode
 from regard.decode.packed import PackedDecoder
 from regard.decode.protocol import Decoder
 from regard.decode.readout import SoftmaxReadout
+from regard.decode.shortlist import Shortlist
 from regard.encode import ENCODERS, Memory
 from regard.encode.packed import PackedBiRNN
+from regard.errors import RegardError
 from regard.model_config import ModelConfig
+from regard.ops.int8 import Int8Linear
 from regard.ops.noise import Noise
+from regard.ops.packed import PackedLinear
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class _Encode:
     encoder: Callable[[Tensor, Tensor], Memory]
 
     def __call__(self, ids: Tensor, lengths: Tensor) -> list[Memory]:
-        return [self.encoder(self.embedding(ids), lengths)]
+        return [replace(self.encoder(self.embedding(ids), lengths), source_ids=ids)]
 
 
 class Seq2Seq(nn.Module):
@@ -83,22 +87,34 @@ class Seq2Seq(nn.Module):
         """`ids` (batch, src_len), `lengths` (batch,) on the CPU → Memory."""
         return self.encoder(self.source_embedding(ids), lengths, noise)
 
-    def for_search(self) -> tuple[Encode, Decoder]:
+    def for_search(self, *, int8: bool = False, shortlist: Shortlist | None = None) -> tuple[Encode, Decoder]:
         """Encoder and decoder as `decode_sentences` takes them: packed where there are kernels for both, else our own.
+
+        int8, shortlist   approximations, which only the packed forms have
 
         Packed weights are copies: ask anew after an update.
         """
         if PackedBiRNN.takes(self.encoder) and PackedDecoder.takes(self.decoder):
-            return _Encode(self.source_embedding, PackedBiRNN(self.encoder)), PackedDecoder(self.decoder)
+            linear = Int8Linear if int8 else PackedLinear
+            encode = _Encode(self.source_embedding, PackedBiRNN(self.encoder, linear))
+            return encode, PackedDecoder(self.decoder, linear, shortlist)
+        if int8 or shortlist is not None:
+            what = "int8" if int8 else "shortlist"
+            raise RegardError(
+                f"{what}: only for models that decode fast (LSTM, softmax attention of one head, float32, on a CPU "
+                "with compiled kernels); leave it out."
+            )
         return _Encode(self.source_embedding, self.encoder), cast(Decoder, self.decoder)
 
-    def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None) -> LossSums:
-        """The teacher-forced loss of a batch; `noise` None switches every dropout off."""
+    def loss(
+        self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None, sampled: int = 0
+    ) -> LossSums:
+        """The teacher-forced loss of a batch; `noise` None switches every dropout off, and sampling (`Readout.nll`)."""
         source = self.decoder.prepare([self.encode(batch.source, batch.source_lengths, noise)])
         features, _ = self.decoder.teacher_forced(source, batch.target_in, noise)
         real = (batch.target_out != PAD).flatten().nonzero()[:, 0]  # no product is spent on padding
         sums = self.decoder.readout.nll(
-            features.flatten(0, 1)[real], batch.target_out.flatten()[real], smoothing, noise
+            features.flatten(0, 1)[real], batch.target_out.flatten()[real], smoothing, noise, sampled
         )
         return LossSums(sums.loss, sums.nll, batch.tokens, sums.correct)
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "train": ("regard.cli.train", "Train a recipe, or resume its run."),
     "predict": ("regard.cli.predict", "Answer texts with a run: translations, pronunciations, …"),
     "evaluate": ("regard.cli.evaluate", "Score a run on data with references."),
+    "shortlist": ("regard.cli.shortlist", "Learn which words a sentence suggests, for faster answers."),
     "compare": ("regard.cli.compare", "Say which of two runs is better, and how sure that is."),
     "list": ("regard.cli.parts", "The parts a recipe can choose from."),
 }

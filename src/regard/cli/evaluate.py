@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regard.cli.options import Batch, Device, Json, References, Runs, Source, Threads
+from regard.cli.options import Batch, Device, Int8, Json, References, Runs, Shortlist, Source, Threads
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +34,8 @@ def command(
     batch: Batch = 64,
     device: Device = "auto",
     threads: Threads = None,
+    int8: Int8 = False,
+    shortlist: Shortlist = False,
 ) -> None:
     """Score a run on data with references: its search, the task's metrics with bootstrap intervals, perplexity.
 
@@ -49,7 +51,7 @@ def command(
     from regard.cli.output import writing
     from regard.predict.formats import one_line
 
-    predictor = open_run(run, overrides or [], device, threads)
+    predictor = open_run(run, overrides or [], device, threads, int8=int8, shortlist=shortlist)
     result = measure(predictor, choose_data(predictor, split, source, references or []), batch)
     if output:
         with writing(output) as file:
@@ -63,13 +65,17 @@ def command(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def open_run(run: str, overrides: list[str], device: str, threads: int | None) -> Predictor:
+def open_run(
+    run: str, overrides: list[str], device: str, threads: int | None, int8: bool = False, shortlist: bool = False
+) -> Predictor:
     """The predictor of a run or of several, with the keys of its recipe that may change changed."""
     from regard.predict import load
     from regard.train.machine import threads_for
 
     runs = [run] if Path(run).exists() else [part for part in run.split(",") if part]
-    return load(runs, device=device, threads=threads_for(threads, 1), overrides=overrides)
+    return load(
+        runs, device=device, threads=threads_for(threads, 1), overrides=overrides, int8=int8, shortlist=shortlist
+    )
 
 
 def choose_data(predictor: Predictor, split: str | None, source: Path | None, references: list[Path]) -> Examples:
@@ -125,7 +131,10 @@ def facts(result: Evaluation) -> list[str]:
     )
     if result.unscored:
         forced += f"; {result.unscored:,} pairs with a side that is too long are left out"
-    return [*lines, f"search  {describe_search(result)}, {speed}", *signatures, forced]
+    lines.append(f"search  {describe_search(result)}, {speed}")
+    if result.approximate:
+        lines.append(f"approximate: {', '.join(result.approximate)}")
+    return [*lines, *signatures, forced]
 
 
 def describe_search(result: Evaluation) -> str:

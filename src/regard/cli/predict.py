@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regard.cli.options import Batch, Device, Runs, Threads
+from regard.cli.options import Batch, Device, Int8, Runs, Shortlist, Threads
 from regard.data.config import MOST_TOKENS
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def command(
     device: Device = "auto",
     threads: Threads = None,
     precision: Precision = None,
+    int8: Int8 = False,
+    shortlist: Shortlist = False,
 ) -> None:
     """Answer texts with a trained run: line N out answers line N in.
 
@@ -107,7 +109,7 @@ def command(
            token_log_probs, alignment}], source_tokens
     """
     form = _format(format_, scores or alignments or (n_best or 1) > 1, attention)
-    predictor = _predictor(run, ensemble, device, threads, precision, max_source_length)
+    predictor = _predictor(run, ensemble, device, threads, precision, max_source_length, int8, shortlist)
     options = dict(n_best=n_best, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     given = _given({**options, "method": _method(greedy, sample)})
     search = predictor.search_config(**{**_settings(settings or []), **given})
@@ -136,7 +138,14 @@ def _format(chosen: str | None, more: bool, picture: Path | None) -> str:
 
 
 def _predictor(
-    run: str, ensemble: list[str] | None, device: str, threads: int | None, precision: str | None, longest: int
+    run: str,
+    ensemble: list[str] | None,
+    device: str,
+    threads: int | None,
+    precision: str | None,
+    longest: int,
+    int8: bool,
+    shortlist: bool,
 ) -> Predictor:
     from regard.predict import load
     from regard.train.machine import threads_for
@@ -148,6 +157,8 @@ def _predictor(
         threads=threads_for(threads, 1),
         precision=precision,
         max_source_length=longest,
+        int8=int8,
+        shortlist=shortlist,
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from regard.decode.protocol import Decoder, StepOutput
-from regard.decode.scores import log_probs
+from regard.decode.scores import by_token, log_probs
 from regard.decode.state import State
 from regard.errors import RegardError
 
@@ -80,7 +80,7 @@ class Ensemble:
             output, own = decoder.step(tokens, own, part)
             outputs.append(output)
             states.append(own)
-        vocabularies = [output.scores.shape[1] for output in outputs]
+        vocabularies = [output.vocab or output.scores.shape[1] for output in outputs]
         if len(set(vocabularies)) > 1:
             raise RegardError(f"an ensemble shares one target vocabulary, these have {vocabularies} tokens")
         return StepOutput(_mean(outputs), normalized=True, weights=_mean_weights(outputs)), _join(states)
@@ -96,7 +96,8 @@ def _model(name: str) -> int:
 
 def _mean(outputs: Sequence[StepOutput]) -> Tensor:
     """Log of the mean probability (rows, vocab)."""
-    total = reduce(torch.logaddexp, (log_probs(output) for output in outputs))  # in one order, whatever the column
+    found = (by_token(log_probs(output), output) for output in outputs)
+    total = reduce(torch.logaddexp, found)  # in one order, whatever the column
     return total - math.log(len(outputs))
 
 

@@ -1,6 +1,7 @@
 """The attentive decoder for decoding: few calls a step, every hypothesis the same bits in any batch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -12,11 +13,26 @@ from regard.attend.memory import Memory
 from regard.cells.lstm import LSTM
 from regard.decode.protocol import StepOutput
 from regard.decode.recurrent import DecoderSource, RecurrentDecoder
+from regard.decode.shortlist import Listed, Shortlist
 from regard.decode.state import State
 from regard.ops import native
 from regard.ops.attention import AttentionLoop
 from regard.ops.gates import lstm_gates
+from regard.ops.int8 import Int8Linear
 from regard.ops.packed import PackedLinear
+
+
+@dataclass(frozen=True)
+class ListedSource(DecoderSource):
+    """Sentences with the words that they may be answered with."""
+
+    listed: Listed
+    which: Int[Tensor, "batch"]
+    """each row's place in `listed`"""
+
+    def select(self, rows: Int[Tensor, "rows"]) -> "ListedSource":
+        plain = super().select(rows)
+        return ListedSource(plain.attended, plain.summary, plain.valid, self.listed, self.which.index_select(0, rows))
 
 
 class PackedDecoder:
@@ -24,25 +40,36 @@ class PackedDecoder:
 
     The same scores as its `step`, to rounding. The products of a layer's gates, one for each thing that is fed to it,
     are one product here. As rows are alone, search need neither fill rows up nor keep to sources of one length.
+
+    linear      Int8Linear: an approximation
+    shortlist   score these words alone: an approximation
     """
 
     rows_alone = True
 
-    def __init__(self, decoder: RecurrentDecoder) -> None:
+    def __init__(
+        self,
+        decoder: RecurrentDecoder,
+        linear: type[PackedLinear | Int8Linear] = PackedLinear,
+        shortlist: Shortlist | None = None,
+    ) -> None:
         assert self.takes(decoder), "ask `takes` first"
-        self.config, self.plain = decoder.config, decoder
+        self.config, self.plain, self.shortlist = decoder.config, decoder, shortlist
         cells = cast("Sequence[LSTM]", list(decoder.cells))
-        self.cells = [PackedLinear(cell.input_weight, cell.recurrent_weight, bias=cell.input_bias) for cell in cells]
+        self.cells = [linear(cell.input_weight, cell.recurrent_weight, bias=cell.input_bias) for cell in cells]
         bridge, combine, readout = decoder.bridge.project, decoder.combine, decoder.readout
-        self.bridge = PackedLinear(bridge.weight, bias=bridge.bias)
-        self.combine = PackedLinear(combine.weight, bias=combine.bias)
-        self.project = PackedLinear(readout.project.weight, bias=readout.project.bias)
-        self.table = PackedLinear(cast(Tensor, readout.table.weight), bias=readout.bias)
+        self.bridge = linear(bridge.weight, bias=bridge.bias)
+        self.combine = linear(combine.weight, bias=combine.bias)
+        self.project = linear(readout.project.weight, bias=readout.project.bias)
+        self.output = cast(Tensor, readout.table.weight).detach(), readout.bias.detach()
+        self.table = None if shortlist else linear(self.output[0], bias=self.output[1])
         attentions = cast("Sequence[Attention]", list(decoder.attentions))
         scores = [part.score for part in attentions]
         self.vectors = [None if score.vector is None else score.vector.detach() for score in scores]
-        self.queries = [_packed(score.query_weight) for score in scores]
-        self.keys = [_packed(score.key_weight, score.key_bias) for score in scores]
+        self.queries = [None if score.query_weight is None else linear(score.query_weight) for score in scores]
+        self.keys = [
+            None if score.key_weight is None else linear(score.key_weight, bias=score.key_bias) for score in scores
+        ]
 
     @staticmethod
     def takes(decoder: object) -> bool:
@@ -64,7 +91,12 @@ class PackedDecoder:
             loop = AttentionLoop(made, values, vector, lengths)
             attended.append(Attended(made, values, memory.src_valid if memory.ragged else None, loop))
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
-        return DecoderSource(tuple(attended), summary, memories[0].src_valid)
+        parts = (tuple(attended), summary, memories[0].src_valid)
+        if self.shortlist is None:
+            return DecoderSource(*parts)
+        ids = memories[0].source_ids
+        assert ids is not None, "a shortlist needs the memory's source_ids"
+        return ListedSource(*parts, Listed(*self.output, self.shortlist.allowed(ids)), torch.arange(len(ids)))
 
     def start(self, source: DecoderSource, beam: int = 1) -> State:
         return self.plain.start_from(self.plain.bridge.states(self.bridge(source.summary)), source, beam)
@@ -90,9 +122,17 @@ class PackedDecoder:
         features = self.combine(torch.cat(parts, 1)).tanh_()
         if self.config.input_feeding:
             after["features"] = features
-        answer = StepOutput(self.table(self.project(features)), weights=weights[0] if weights else None)
+        answer = self._read_out(self.project(features), source)
+        answer.weights = weights[0] if weights else None
         answer.aux = {f"weights.{index}": part for index, part in enumerate(weights[1:], start=1)}
         return answer, after
+
+    def _read_out(self, projected: Float[Tensor, "rows embed"], source: DecoderSource) -> StepOutput:
+        if self.table is not None:
+            return StepOutput(self.table(projected))
+        assert isinstance(source, ListedSource), "`prepare` made one"
+        words = source.listed.words.index_select(0, source.which)
+        return StepOutput(source.listed(projected, source.which), words=words, vocab=len(self.output[0]))
 
     def _attend(
         self, query: Float[Tensor, "rows hidden"], source: DecoderSource
@@ -106,10 +146,6 @@ class PackedDecoder:
             contexts.append(context.flatten(0, 1))
             weights.append(weight.flatten(0, 1))
         return contexts, weights
-
-
-def _packed(weight: Tensor | None, bias: Tensor | None = None) -> PackedLinear | None:
-    return None if weight is None else PackedLinear(weight, bias=bias)
 
 
 def _has_kernel(attention: Attention) -> bool:

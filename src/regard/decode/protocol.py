@@ -19,11 +19,16 @@ class StepOutput:
     """One step's answer, one row per hypothesis. The caller owns the tensors and may write into `scores`."""
 
     scores: Tensor
-    """(rows, vocab) what the model gives every next token."""
+    """(rows, vocab) what the model gives every next token; with `words`, one column for each of those."""
     normalized: bool = False
     """True when `scores` are log-probabilities; otherwise search subtracts their logsumexp."""
     weights: Tensor | None = None
     """(rows, src_len) attention of this step, zero on padding; None for a decoder that does not look back."""
+    words: Tensor | None = None
+    """(sentences, columns) int64, for a decoder that scores a part of the vocabulary: the token of each column. The
+    special tokens come first, in order, so that their columns are their ids; a column without a word scores -inf."""
+    vocab: int = 0
+    """How many tokens there are, where `words` is given."""
     aux: dict[str, Tensor] = field(default_factory=dict)
     """Whatever else a part reports, one row per hypothesis."""
 

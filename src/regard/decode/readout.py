@@ -8,6 +8,7 @@ from regard.decode.embedding import Embedding
 from regard.ops.dropout import dropout
 from regard.ops.loss import NllSums, chunked_nll
 from regard.ops.noise import Noise
+from regard.ops.sampled import sampled_nll
 
 
 class SoftmaxReadout(nn.Module):
@@ -41,7 +42,13 @@ class SoftmaxReadout(nn.Module):
         targets: Int[Tensor, "tokens"],
         smoothing: float = 0.0,
         noise: Noise | None = None,
+        sampled: int = 0,
     ) -> NllSums:
-        """Summed cross-entropy of `targets`, in chunks: no tensor of tokens × vocab exists."""
+        """Summed cross-entropy of `targets`, in chunks: no tensor of tokens × vocab exists.
+
+        sampled   in training (with noise) estimate it from so many words of the vocabulary; 0: from all
+        """
         projected = dropout(self.project(features), self.drop, noise, "readout")
+        if sampled and noise is not None:
+            return sampled_nll(projected, self.table.weight, self.bias, targets, smoothing, sampled, noise)
         return chunked_nll(projected, self.table.weight, self.bias, targets, smoothing)

@@ -12,7 +12,7 @@ from regard.decode.lanes import fill_up, row_multiple
 from regard.decode.outputs import Hypothesis, src_lengths
 from regard.decode.protocol import Decoder
 from regard.decode.rank import Rank
-from regard.decode.scores import log_probs
+from regard.decode.scores import by_token, log_probs
 from regard.errors import RegardError
 
 
@@ -47,7 +47,7 @@ def score_targets(
     for step in range(told.shape[1]):
         output, state = decoder.step(before, state, source)
         before = told[:, step]
-        terms.append(log_probs(output).gather(1, before.unsqueeze(1)).squeeze(1))
+        terms.append(by_token(log_probs(output), output).gather(1, before.unsqueeze(1)).squeeze(1))
         if output.weights is not None and (keep_weights or config.coverage_penalty):
             weights.append(output.weights)
     chosen = torch.stack(terms, 1)[:count]

@@ -34,3 +34,13 @@ def log_probs(output: StepOutput) -> Float[Tensor, "rows vocab"]:
             "use an earlier checkpoint"
         )
     return scores
+
+
+def by_token(log_probs: Float[Tensor, "rows columns"], output: StepOutput) -> Float[Tensor, "rows vocab"]:
+    """Log-probabilities with a column for every token, -inf where a shortlist leaves it out."""
+    if output.words is None:
+        return log_probs
+    words = output.words.repeat_interleave(len(log_probs) // len(output.words), 0)
+    spread = log_probs.new_full((len(log_probs), output.vocab), -torch.inf)
+    # Columns without a word stand for padding, which never comes, and may overwrite its score.
+    return spread.scatter_(1, words, log_probs)

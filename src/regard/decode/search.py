@@ -26,7 +26,7 @@ from regard.decode.outputs import Hypothesis, read_outputs
 from regard.decode.propose import Beam, Candidates, Draws, Greedy, Proposer, Sample
 from regard.decode.protocol import Decoder, StepOutput
 from regard.decode.rank import Rank
-from regard.decode.scores import log_probs
+from regard.decode.scores import by_token, log_probs
 from regard.decode.state import State, select
 from regard.decode.trellis import Trellis
 from regard.errors import RegardError
@@ -89,6 +89,8 @@ class _Run:
         self.track: State = {}  # what else follows the beam, a row per hypothesis
         if needs_history(self.filters):
             self.track["history"] = torch.empty(rows, 0, dtype=torch.int64, device=device)
+        # These speak of tokens and not of columns; and a sum over probabilities is to have one order.
+        self.by_token = bool(self.track) or lanes.prefix.numel() > 0 or config.method == "sample"
         if config.coverage_penalty:
             self.track["coverage"] = torch.zeros(rows, source.src_len, dtype=torch.float64, device=device)
 
@@ -96,7 +98,10 @@ class _Run:
         """Choose one more token for every hypothesis."""
         output, self.state = self.decoder.step(self.tokens, self.state, self.source)
         shape = len(self.lanes), self.beam, -1
-        scores = log_probs(output).view(shape)
+        scores, words = log_probs(output), output.words
+        if words is not None and self.by_token:
+            scores, words = by_token(scores, output), None
+        scores = scores.view(shape)
         coverage = self._look(output)
         if self.step == 0:
             _check_prefix(self.lanes.prefix, scores.shape[2])
@@ -104,6 +109,8 @@ class _Run:
         apply_filters(self.filters, scores, SoFar(self.step, history), self.lanes.prefix)
         draws = Draws(self.lanes.sentence, self.lanes.sample, self.step)
         candidates = self.propose(scores, self.totals, draws)
+        if words is not None:
+            candidates.token = words.gather(1, candidates.token)
         ended = self._finish(candidates, coverage)
         going = _go_on(candidates, self.beam)
         self._close(going.total, ended)

@@ -13,6 +13,7 @@ from regard.cells.lstm import LSTM
 from regard.encode.birnn import BiRNN
 from regard.ops import native
 from regard.ops.gates import lstm_gates
+from regard.ops.int8 import Int8Linear
 from regard.ops.packed import PackedLinear
 
 
@@ -21,12 +22,16 @@ class PackedBiRNN:
 
     The same numbers as `BiRNN` gives, to rounding. Rows are put in order of length, so that at every step the sentences
     that are still running are the first ones, and neither padding nor masks are computed.
+
+    linear   Int8Linear: an approximation
     """
 
-    def __init__(self, encoder: BiRNN) -> None:
+    def __init__(self, encoder: BiRNN, linear: type[PackedLinear | Int8Linear] = PackedLinear) -> None:
         assert self.takes(encoder), "ask `takes` first"
         self.residual, self.hidden = encoder.config.residual, encoder.config.hidden
-        self.layers = [[_PackedLSTM(cast(LSTM, cell)) for cell in directions] for directions in _layers(encoder)]
+        self.layers = [
+            [_PackedLSTM(cast(LSTM, cell), linear) for cell in directions] for directions in _layers(encoder)
+        ]
 
     @staticmethod
     def takes(encoder: object) -> bool:
@@ -70,10 +75,10 @@ def _layers(encoder: BiRNN) -> list[list[Cell]]:
 class _PackedLSTM:
     """One direction of one layer."""
 
-    def __init__(self, cell: LSTM) -> None:
+    def __init__(self, cell: LSTM, linear: type[PackedLinear | Int8Linear]) -> None:
         self.hidden = cell.hidden
-        self.inputs = PackedLinear(cell.input_weight, bias=cell.input_bias)
-        self.recurrent = PackedLinear(cell.recurrent_weight)
+        self.inputs = linear(cell.input_weight, bias=cell.input_bias)
+        self.recurrent = linear(cell.recurrent_weight)
 
     def run(
         self, x: Float[Tensor, "batch steps input"], running: list[int], turn: Int[Tensor, "batch steps"] | None

@@ -1,4 +1,4 @@
-"""Compile kernels.c: `python -m regard.ops.build`. The installer does it too, and goes on where it cannot.
+"""Compile the kernels: `python -m regard.ops.build`. The installer does it too, and goes on where it cannot.
 
 Standard library only, as it runs before anything is installed.
 """
@@ -15,8 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent / "kernels.c"
-LIBRARY = SOURCE.with_name("kernels.so")
+HERE = Path(__file__).resolve().parent
+SOURCES = [HERE / "kernels.c", HERE / "products.c"]
+HEADERS = [HERE / "vectors.h"]
+LIBRARY = HERE / "kernels.so"
 
 FLAGS = (
     *("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fwrapv"),
@@ -27,10 +29,12 @@ X86 = ("-mavx2", "-mfma")
 
 
 def digest() -> str:
-    """Twelve digits that tell versions of the source and its flags apart; empty where the source is missing."""
-    if not SOURCE.is_file():
+    """Twelve digits that tell versions of the sources and their flags apart; empty where a source is missing."""
+    files = SOURCES + HEADERS
+    if not all(file.is_file() for file in files):
         return ""
-    return hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS + X86).encode()).hexdigest()[:12]
+    parts = [file.read_bytes() for file in files] + [" ".join(FLAGS + X86).encode()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def compiler() -> list[str] | None:
@@ -51,7 +55,7 @@ def build() -> str | None:
         with tempfile.TemporaryDirectory(dir=LIBRARY.parent) as folder:
             made = Path(folder) / LIBRARY.name
             done = subprocess.run(
-                [*command, *FLAGS, *target, f'-DSOURCE="{digest()}"', "-o", str(made), str(SOURCE), "-lm"],
+                [*command, *FLAGS, *target, f'-DSOURCE="{digest()}"', "-o", str(made), *map(str, SOURCES), "-lm"],
                 capture_output=True,
                 text=True,
                 timeout=300,

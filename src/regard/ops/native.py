@@ -1,8 +1,9 @@
 """Compiled kernels: the pointwise work between matrix products in one pass, and products whose rows are alone.
 
-`kernels.c` is compiled where Regard is installed, if there is a compiler (`regard.ops.build`), and used where the
-processor can run it. Nothing needs it: every kernel has a plain form in torch's operations, which is what float64,
-other devices, sizes that are no multiple of 8, and machines without it take. REGARD_KERNELS=0 switches it off.
+`kernels.c` and `products.c` are compiled where Regard is installed, if there is a compiler (`regard.ops.build`), and
+used where the processor can run them. Nothing needs them: every kernel has a plain form in torch's operations, which is
+what float64, other devices, sizes that are no multiple of 8, and machines without them take. REGARD_KERNELS=0 switches
+them off.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "pack": (_COUNT,) * 3 + (_POINTER,) * 2,
     "product": (_COUNT,) * 4 + (_POINTER,) * 4,
+    "product_each": (_COUNT,) * 4 + (_POINTER,) * 7,
+    "product8": (_COUNT,) * 5 + (_POINTER,) * 8,
     "lstm_forward": (_COUNT,) * 2 + (_POINTER,) * 6,
     "lstm_backward": (_COUNT,) * 2 + (_POINTER,) * 7,
     "attention_forward": (_COUNT,) * 5 + (_POINTER,) * 7,
@@ -33,7 +36,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "log_softmax": (_COUNT,) * 2 + (_POINTER,),
     "largest": (_COUNT,) * 3 + (_POINTER,) * 3,
 }
-"""The functions of kernels.c and what they take: counts, then pointers."""
+"""The compiled functions and what they take: counts, then pointers."""
 
 
 @cache

@@ -7,7 +7,7 @@ from torch import Tensor
 from regard.ops import native
 
 PANEL = 16
-"""Columns that lie side by side, as kernels.c has it."""
+"""Columns that lie side by side, as products.c has it."""
 
 
 class PackedLinear:

@@ -7,6 +7,7 @@ best.score, best.tokens, best.token_log_probs
 
 member.py       one run made ready: recipe, tokenizers, model
 predictor.py    Predictor: search, one road for a sentence and for a million
+shortlist.py    which words each source word suggests, learned from a run's training data
 prediction.py   what comes back
 options.py      search options of a call over those of the recipe
 forced.py       scoring given targets by teacher forcing
@@ -38,6 +39,8 @@ def load(
     precision: str | None = None,
     max_source_length: int = MOST_TOKENS,
     overrides: Sequence[str] = (),
+    int8: bool = False,
+    shortlist: bool = False,
 ) -> Predictor:
     """A run folder, or several as an ensemble, ready to predict.
 
@@ -48,6 +51,8 @@ def load(
     threads             torch's threads, for the whole process; None leaves them as they are
     precision           float32 or float64; None: as the weights were written
     max_source_length   tokens; a longer text gets an empty answer that says so
+    int8                approximate: weights of 7 bits, rows of 8; less time and memory
+    shortlist           approximate: only words that the source suggests; `regard shortlist RUN` learns them, once
     overrides           `key=value`, for keys of the recipe that the weights do not depend on, as `search.beam=10`
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
@@ -59,5 +64,9 @@ def load(
         if threads < 1:
             raise RegardError(f"threads: {threads}; at least one is needed.")
         torch.set_num_threads(threads)
-    members = [load_member(one, device=device, precision=precision, overrides=overrides) for one in paths]
-    return Predictor(members, max_source_length=max_source_length)
+    approximate = dict(int8=int8, shortlist=shortlist)
+    members = [
+        load_member(one, device=device, precision=precision, overrides=overrides, **approximate) for one in paths
+    ]
+    named = [name for name, wanted in approximate.items() if wanted]
+    return Predictor(members, max_source_length=max_source_length, approximate=named)

@@ -48,6 +48,8 @@ class Evaluation:
     runs: list[dict[str, Any]]
     data: dict[str, Any]
     search: SearchConfig
+    approximate: list[str]
+    """what was left out for speed, in training or in decoding"""
     metrics: list[Metric]
     scores: dict[str, Interval]
     signatures: dict[str, str]
@@ -78,6 +80,7 @@ class Evaluation:
             "runs": self.runs,
             "data": self.data,
             "search": self.search.model_dump(mode="json"),
+            "approximate": self.approximate,
             "scores": {
                 name: {**asdict(score), "signature": self.signatures[name]} for name, score in self.scores.items()
             },
@@ -148,6 +151,7 @@ def evaluate(
         runs=[_describe(member.run.path, member.run.info) for member in predictor.members],
         data={"name": data.name, "files": data.files},
         search=config,
+        approximate=[*predictor.approximate, *_trained_approximately(predictor)],
         metrics=metrics,
         scores={metric.name: interval(metric, statistics[metric.name]) for metric in metrics},
         signatures={metric.name: metric.signature(references) for metric in metrics},
@@ -163,6 +167,11 @@ def evaluate(
         references=references,
         statistics=statistics,
     )
+
+
+def _trained_approximately(predictor: Predictor) -> list[str]:
+    sizes = sorted({member.recipe.train.sampled_softmax for member in predictor.members} - {0})
+    return [f"trained with a softmax over {size:,} sampled words" for size in sizes]
 
 
 def _scored(predictor: Predictor, data: Examples) -> Indices:

@@ -11,6 +11,7 @@ import torch
 from regard.data.tokenizer import Tokenizer
 from regard.decode.engine import Encode
 from regard.decode.protocol import Decoder
+from regard.decode.shortlist import Shortlist
 from regard.errors import RegardError
 from regard.model import Seq2Seq
 from regard.recipe import Recipe, load_recipe
@@ -43,7 +44,13 @@ CHANGEABLE = ("data.root", "data.cache", "search.", "score.", "train.batch_token
 
 
 def load_member(
-    path: str | Path, *, device: str = "auto", precision: str | None = None, overrides: Sequence[str] = ()
+    path: str | Path,
+    *,
+    device: str = "auto",
+    precision: str | None = None,
+    overrides: Sequence[str] = (),
+    int8: bool = False,
+    shortlist: bool = False,
 ) -> Member:
     """Read a run folder; whatever is missing, damaged or foreign in it ends in one sentence."""
     for override in overrides:
@@ -63,4 +70,7 @@ def load_member(
     model.to(stored)  # so that copying rounds nothing
     load_into(model, weights, run.path)
     model.to(where, PRECISIONS[precision] if precision else stored).eval().requires_grad_(False)
-    return Member(run, recipe, task, tokenizers, model, *model.for_search(), where)
+    words = None
+    if shortlist:
+        words = Shortlist.load(run.path, tokenizers["source"].size, tokenizers["target"].size)
+    return Member(run, recipe, task, tokenizers, model, *model.for_search(int8=int8, shortlist=words), where)

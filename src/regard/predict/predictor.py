@@ -48,20 +48,22 @@ class Predictor:
     predictor.score(["ein Hund läuft ."], ["a dog runs ."])          # what the model thinks of given outputs
     """
 
-    def __init__(self, members: Sequence[Member], *, max_source_length: int = MOST_TOKENS) -> None:
+    def __init__(
+        self, members: Sequence[Member], *, max_source_length: int = MOST_TOKENS, approximate: Sequence[str] = ()
+    ) -> None:
         assert members, "a predictor needs a member"
         if max_source_length < 1:
             raise RegardError(f"max_source_length: {max_source_length}; at least one token is needed.")
         self.members = list(members)
+        self.approximate = list(approximate)
+        """what its decoding leaves out for speed: int8, shortlist; nothing by default"""
         self.max_source_length = max_source_length
         self.max_characters = CHARACTERS_PER_TOKEN * max_source_length
         first = self.members[0]
         self.recipe, self.task, self.tokenizers = first.recipe, first.task, first.tokenizers
         for other in self.members[1:]:
             _check_together(first, other)
-        self.decoder: Decoder = (
-            first.decoder if len(members) == 1 else Ensemble([member.decoder for member in members])
-        )
+        self.decoder: Decoder = first.decoder if len(members) == 1 else Ensemble([member.decoder for member in members])
 
     def __repr__(self) -> str:
         return f"Predictor({', '.join(repr(str(member.run.path)) for member in self.members)})"
@@ -202,6 +204,8 @@ class Predictor:
     def _prefix_ids(self, prefix: str | Sequence[str] | None, count: int) -> list[list[int]] | None:
         if prefix is None:
             return None
+        if "shortlist" in self.approximate:
+            raise RegardError("prefix: its words may not be on the shortlist; leave out one of the two.")
         prefixes = [prefix] * count if isinstance(prefix, str) else list(prefix)
         if len(prefixes) != count:
             raise RegardError(f"prefix: {len(prefixes):,} of them for {count:,} texts; give one, or one for each.")

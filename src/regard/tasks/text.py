@@ -60,7 +60,8 @@ class TextTask:
         )
 
     def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
-        return model.loss(batch, smoothing=self.recipe.train.label_smoothing, noise=noise)
+        train = self.recipe.train
+        return model.loss(batch, smoothing=train.label_smoothing, noise=noise, sampled=train.sampled_softmax)
 
     def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
         """One example a line, with all of its references."""

@@ -1,0 +1,69 @@
+"""IBM Model 1 against its definition, written with dictionaries."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from regard.data import lexicon
+from regard.data.lexicon import lexical_best, target_counts
+
+EXAMPLES = [([4, 5], [7, 8]), ([4, 6], [7, 9]), ([5], [8]), ([6, 6, 4], [9, 7, 7]), ([], [8]), ([5], []), ([4], [7])]
+
+
+class Some:
+    """What `lexical_best` looks at in prepared pairs."""
+
+    def __init__(self, examples: list[tuple[list[int], list[int]]]) -> None:
+        self.examples = [tuple(np.array(side, np.int32) for side in pair) for pair in examples]
+        self.source_lengths, self.target_lengths = (
+            np.array([len(pair[side]) for pair in self.examples], np.int32) for side in (0, 1)
+        )
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def ids(self, i: int) -> tuple[np.ndarray, ...]:
+        return self.examples[i]
+
+
+def model1(iterations: int) -> dict[int, dict[int, float]]:
+    """t(target | source) after so many passes, NULL as source 10."""
+    chance: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(lambda: 1.0))
+    for _ in range(iterations):
+        expected: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+        for source, target in EXAMPLES:
+            for word in target:
+                total = sum(chance[one][word] for one in [*source, 10])
+                for one in [*source, 10]:
+                    expected[one][word] += chance[one][word] / total
+        chance = defaultdict(lambda: defaultdict(lambda: 1.0))
+        for one, row in expected.items():
+            chance[one].update({word: value / sum(row.values()) for word, value in row.items()})
+    return chance
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+def test_chances_and_their_order(monkeypatch: pytest.MonkeyPatch, iterations: int) -> None:
+    monkeypatch.setattr(lexicon, "ITERATIONS", iterations)
+    pairs = Some(EXAMPLES)
+    cells, links, tokens = lexicon._links(pairs, 10, 10)
+    found = lexicon._model1(cells, links, tokens, 10)
+    expected = model1(iterations)
+    for cell, chance in zip(cells.tolist(), found.tolist(), strict=True):
+        assert chance == pytest.approx(expected[cell // 10][cell % 10])
+    best = lexical_best(pairs, 10, 10, 2)
+    assert best.shape == (10, 2) and (best[[0, 1, 2, 3, 7, 8, 9]] == -1).all()
+    for source in (4, 5, 6):
+        ranked = sorted(expected[source], key=lambda word: (-expected[source][word], word))[:2]
+        assert best[source].tolist() == ranked + [-1] * (2 - len(ranked))
+
+
+def test_counts_and_large_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = Some(EXAMPLES)
+    assert target_counts(pairs, 10).tolist() == [0, 0, 0, 0, 0, 0, 0, 5, 3, 2]
+    monkeypatch.setattr(lexicon, "MOST_LINKS", 6)  # every n-th pair
+    _, links, _ = lexicon._links(pairs, 10, 10)
+    assert 0 < len(links) < sum((len(s) + 1) * len(t) for s, t in EXAMPLES)
