@@ -33,6 +33,8 @@ WARM_UP = 3
 ROUNDS = 3
 """Times that each decodes the test sentences at batch 64."""
 SEARCHES = {"beam 5, batch 64": (5, 64), "greedy, batch 64": (1, 64), "beam 5, batch 1": (5, 1)}
+SAMPLED = 1500
+"""Words of the softmax when ours is approximate; a batch of 64 sentences has some 450 of its own."""
 SENTENCES = {64: 256, 1: 32}
 """The first so many sentences of the test set, by batch size."""
 
@@ -48,6 +50,8 @@ class Field:
     steps: int
     decode: bool
     place: Path
+    sampled: int = 0
+    """words of our approximate softmax; with it int8 and a shortlist too; 0: exact"""
 
     @classmethod
     def prepare(cls, folder: Path, given: argparse.Namespace) -> Field:
@@ -57,7 +61,8 @@ class Field:
             for side in ("src", "tgt")
         )
         decode = not given.no_decode
-        return cls(folder, pieces, (source, target), given.size, given.steps, decode, given.place)
+        sampled = SAMPLED if given.approximate else 0
+        return cls(folder, pieces, (source, target), given.size, given.steps, decode, given.place, sampled)
 
     def batches(self, kind: str) -> list[list[int]]:
         """The batches of one racer: those of the warm-up, then some evenly from an epoch's."""
@@ -82,7 +87,7 @@ def duel(name: str, field: Field) -> dict[str, Any]:
             facts = theirs.facts
             useful = facts["parameters"] - facts["tables"]
             config = resized(facts["shape"], facts["parameters"], useful, field.pieces)
-            options = {"config": json.dumps(config.model_dump(mode="json"))}
+            options = {"config": json.dumps(config.model_dump(mode="json")), "sampled": str(field.sampled)}
             path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the very Regard that runs here
             with Client("regard", field.command(sys.executable, "ours", options), environment=path) as ours:
                 return {"name": name, **contest(ours, theirs, field)}
@@ -149,6 +154,7 @@ def main() -> int:
     parser.add_argument("--place", type=Path, default=PLACE, help=f"folder of the environments (default {PLACE})")
     parser.add_argument("--root", help="folder that holds multi30k/ (default: REGARD_DATA)")
     parser.add_argument("--install", action="store_true", help="make the environments and stop")
+    parser.add_argument("--approximate", action="store_true", help="ours: sampled softmax, int8 and a shortlist")
     parser.add_argument("--no-decode", action="store_true", help="training only")
     parser.add_argument("--no-write", action="store_true", help="print only")
     given = parser.parse_args()
@@ -171,9 +177,11 @@ def main() -> int:
             Console().print(tally.table(duels[-1:], given.size))
     Console().print(tally.table(duels, given.size))
     if not given.no_write:
-        values = {"size": given.size, "threads": 1, "steps": given.steps, "duels": duels}
+        ours = {"sampled_softmax": SAMPLED, "int8": True, "shortlist": True} if given.approximate else "exact"
+        values = {"size": given.size, "threads": 1, "steps": given.steps, "ours": ours, "duels": duels}
         values = {"summary": tally.summary(duels), "data": "Multi30k tok/ de→en, BPE 8000 for each", **values}
-        print(results.write(f"race-{given.size}", "speed", values))
+        name = f"race-{given.size}" + ("-approximate" if given.approximate else "")
+        print(results.write(name, "speed", values))
     return int(any("failed" in each for each in duels))
 
 

@@ -5,6 +5,7 @@ A fenced block of a page is one of
     python             run, all of a page in one namespace
     sh                 run line by line; every command ends well
     sh fails           ends with exit status 2 and says what the next block (text) says
+    sh kernels         run where there are compiled kernels
     yaml NAME          a recipe, and the file NAME for the lines after it; so is text NAME, a file
     yaml               a part of a recipe
     text, json         shown only
@@ -37,6 +38,7 @@ import pytest
 import regard
 import regard.recipe
 from regard import cli
+from regard.ops import native
 from regard.predict import Prediction
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -78,7 +80,7 @@ def named(paths: list[Path]) -> Any:
 
 @named(PAGES)
 def test_blocks_are_of_a_known_kind(path: Path) -> None:
-    kinds = {("python", ""), ("sh", ""), ("sh", "fails"), ("yaml", ""), ("text", ""), ("json", "")}
+    kinds = {("python", ""), ("sh", ""), ("sh", "fails"), ("sh", "kernels"), ("yaml", ""), ("text", ""), ("json", "")}
     for block in blocks(path):
         assert (block.language, block.word) in kinds or block.language in ("yaml", "text"), f"{path}:{block.line}"
     assert path.read_text(encoding="utf-8").count("\n```") == 2 * len(blocks(path))
@@ -149,7 +151,7 @@ def test_options_exist(path: Path) -> None:
         option for name in cli.COMMANDS for parameter in cli.load_command(name).params for option in parameter.opts
     }
     known |= {option for parameter in cli.typer.main.get_command(cli.app).params for option in parameter.opts}
-    for span in re.findall(r"`(--[a-z-]+)", prose(path)):
+    for span in re.findall(r"`(--[a-z0-9-]+)", prose(path)):
         assert span in known, f"{path.name}: {span}"
 
 
@@ -301,6 +303,8 @@ def run_page(page: Path, languages: set[str]) -> None:
             continue
         elif block.language == "python":
             exec(compile(block.text, where, "exec"), space)
+        elif block.word == "kernels" and native.kernels() is None:
+            continue
         elif block.language == "sh":
             for line in filter(None, block.text.splitlines()):
                 done = run_line(line)

@@ -1,4 +1,7 @@
-"""Regard as a worker: its trainer's own update and its own search, on a model that is given as `config=JSON`."""
+"""Regard as a worker: its trainer's own update and its own search, on a model that is given as `config=JSON`.
+
+With the option `sampled=N` it trains with a softmax over N words and decodes with int8 weights and a shortlist.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +28,7 @@ from regard.decode.engine import decode_sentences
 from regard.model import LossSums, Seq2Seq, parameter_count, seeded
 from regard.model_config import ModelConfig
 from regard.ops.noise import Noise
+from regard.predict.shortlist import learn_shortlist
 from regard.train.config import TrainConfig
 from regard.train.display import Display
 from regard.train.loop import Trainer
@@ -38,6 +42,7 @@ class Ours:
         torch.set_num_threads(1)
         self.task = task
         self.config = ModelConfig.model_validate(json.loads(task.options["config"]))
+        self.sampled = int(task.options.get("sampled", 0))
         self.vocab = {side: task.pieces(side) + SPECIALS for side in ("src", "tgt")}
         self.model = seeded(1, Seq2Seq, self.config, source_vocab=self.vocab["src"], target_vocab=self.vocab["tgt"])
         self.examples = [
@@ -45,6 +50,10 @@ class Ours:
             for source, target in zip(task.ids("train.src"), task.ids("train.tgt"), strict=True)
         ]
         self.tests = [self._ids(source) for source in task.ids("test.src")]
+        self.shortlist = None
+        if self.sampled:
+            pairs = cast(Any, Pairs(self.examples))
+            self.shortlist = learn_shortlist(pairs, self.vocab["src"], self.vocab["tgt"])
         self.trainer = Trainer(
             SimpleNamespace(loss=self._loss, metrics={"perplexity": False}, default_metric="perplexity"),
             SimpleNamespace(train=Pairs(self.examples)),
@@ -63,7 +72,7 @@ class Ours:
         return [piece + SPECIALS for piece in pieces]
 
     def _loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
-        return model.loss(batch, smoothing=0.0, noise=noise)
+        return model.loss(batch, smoothing=0.0, noise=noise, sampled=self.sampled)
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -86,7 +95,8 @@ class Ours:
         return sum(len(self.examples[row][1]) + 1 for row in rows)
 
     def decode(self, rows: Sequence[int], beam: int, batch: int) -> int:
-        self._parts = self._parts or self.model.for_search()  # made once after an update, as on loading a run
+        if self._parts is None:  # made once after an update, as on loading a run
+            self._parts = self.model.for_search(int8=bool(self.sampled), shortlist=self.shortlist)
         length = STEPS - 1  # the end mark is a step too
         search = {"method": "beam", "beam": beam} if beam > 1 else {"method": "greedy"}
         found = decode_sentences(

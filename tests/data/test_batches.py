@@ -52,6 +52,18 @@ def test_every_example_once_within_the_budget(
             assert len(batch) == 1 or len(batch) * longest <= tokens
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_hardly_wait_for_each_other(ranks: int) -> None:
+    """What the slowest of each update computes, against what they compute on average."""
+    source, target = lengths(6000)
+    plan = BatchPlan(source, target, tokens=500, seed=1, ranks=ranks)
+    cost = [len(batch) * (source[batch].max() + target[batch].max() + 2) for batch in plan.epoch(0)]
+    updates = np.array(cost).reshape(-1, ranks)
+    assert updates.max(1).sum() < 1.01 * updates.mean(1).sum()
+    by_chance = np.random.default_rng(1).permutation(cost).reshape(-1, ranks)
+    assert by_chance.max(1).sum() > 1.04 * by_chance.mean(1).sum()
+
+
 def test_the_plan_is_a_function_of_seed_and_epoch() -> None:
     source, target = lengths(3000)
 

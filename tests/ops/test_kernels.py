@@ -12,6 +12,7 @@ from regard.ops import build, loss, native
 from regard.ops.attention import AttentionLoop, plain_attention
 from regard.ops.gates import lstm_gates, plain_lstm_gates
 from regard.ops.loss import chunked_nll, plain_nll
+from regard.ops.product import LoopProduct
 
 compiled = pytest.mark.skipif(native.kernels() is None, reason="no kernels for this machine: no compiler, or no AVX2")
 
@@ -39,6 +40,27 @@ def both_ways(fast, plain, inputs):
 @pytest.mark.parametrize("hidden", [8, 40])
 def test_lstm(hidden, scale):
     both_ways(lstm_gates, plain_lstm_gates, [randn(5, 4 * hidden, scale=scale), randn(5, hidden)])
+
+
+@compiled
+@pytest.mark.parametrize("fed", [True, False])
+def test_loop_products_through_panels(fed):
+    def loop(product, x, start):
+        for _ in range(3):
+            x = torch.tanh(product(x, start if fed else None))[:, :24]
+        return (x,)
+
+    def fast(weight, x, start):
+        return loop(LoopProduct(weight), x, start)
+
+    def plain(weight, x, start):
+        return loop(lambda x, start: x @ weight.T + (start if fed else 0.0), x, start * 1.0 if fed else start * 0.0)
+
+    inputs = [randn(32, 24, scale=0.3), randn(7, 24), randn(7, 32)]
+    if not fed:
+        inputs, fast_, plain_ = inputs[:2], fast, plain
+        fast, plain = (lambda w, x: fast_(w, x, x)), (lambda w, x: plain_(w, x, x.new_zeros(())))
+    both_ways(fast, plain, inputs)
 
 
 @compiled

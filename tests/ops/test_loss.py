@@ -1,11 +1,20 @@
 """The chunked loss is the plain one, which is torch's, which is the formula."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from regard.data.batches import collate
+from regard.model import Seq2Seq, seeded
+from regard.model_config import ModelConfig
 from regard.ops import loss
 from regard.ops.loss import chunked_nll, plain_nll
+from regard.ops.noise import Noise
 
 
 def problem(dtype=torch.float64, tokens=23, vocab=11, dim=5, bias=True):
@@ -71,3 +80,36 @@ def test_large_logits_do_not_overflow():
     features, weight = torch.full((3, 1), 1e4), torch.tensor([[1.0], [-1.0], [0.5]])
     sums = chunked_nll(features, weight, None, torch.tensor([0, 0, 1]))
     assert torch.isfinite(sums.loss) and sums.loss == pytest.approx(2e4)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the most numbers that any tensor had that an operation returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        found = function(*arguments, **(named or {}))
+        for one in tree_leaves(found):
+            if isinstance(one, torch.Tensor):
+                self.numbers = max(self.numbers, one.numel())
+        return found
+
+
+@pytest.mark.parametrize("sampled", [0, 3_000])
+def test_training_never_holds_a_tensor_of_tokens_times_vocabulary(sampled):
+    """Not in the forward pass, and not on the way back."""
+    config = ModelConfig.model_validate({"embed": 8, "encoder": {"hidden": 8}, "decoder": {"hidden": 8}})
+    model = seeded(1, Seq2Seq, config, source_vocab=50, target_vocab=20_000)
+    draw = np.random.default_rng(1)
+    examples = [[draw.integers(4, vocab, 20).astype(np.int32) for vocab in (50, 20_000)] for _ in range(40)]
+    batch = collate(SimpleNamespace(ids=examples.__getitem__), range(40))
+    with Largest() as largest:
+        model.loss(batch, smoothing=0.1, noise=Noise(1, 1), sampled=sampled).loss.backward()
+    words = sampled or 20_000
+    assert largest.numbers >= 20_000 * 8  # it does see the tables' gradients
+    assert largest.numbers <= max(loss.CHUNK_ELEMENTS, 20_000 * 8) < batch.tokens * words
+    with Largest() as largest:
+        plain_nll(torch.zeros(batch.tokens, 8), model.decoder.readout.table.weight, None, batch.target_out.flatten())
+    assert largest.numbers == batch.tokens * 20_000

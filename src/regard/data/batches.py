@@ -87,6 +87,7 @@ class BatchPlan:
 
         With several ranks, batch i is for rank i % ranks. Each window's number of batches is made a multiple of
         `ranks` by halving its largest batches (where there are too few sentences for that: by joining the shortest).
+        Batches that take about as long go together, since ranks wait for each other.
         """
         if len(source_lengths) != len(target_lengths):
             raise ValueError(f"{len(source_lengths)} source lengths but {len(target_lengths)} target lengths")
@@ -158,7 +159,9 @@ class BatchPlan:
         shuffled = random.permutation(len(groups))  # the sort is stable: examples of equal lengths stay shuffled
         order = shuffled[np.lexsort((target[shuffled], groups[shuffled]))] + self._starts[w]
         spans = self._spans(groups, target)
-        return [order[spans[i][0] : spans[i][1]] for i in random.permutation(len(spans)).tolist()]
+        together = _alike(spans, self.source_lengths[order], self.target_lengths[order], self.ranks)
+        drawn = together[random.permutation(len(together))].ravel()
+        return [order[spans[i][0] : spans[i][1]] for i in drawn.tolist()]
 
 
 def _share(spans: list[tuple[int, int]], ranks: int) -> list[tuple[int, int]]:
@@ -174,6 +177,16 @@ def _share(spans: list[tuple[int, int]], ranks: int) -> list[tuple[int, int]]:
         for _ in range(over):
             spans[:2] = [(spans[0][0], spans[1][1])]
     return spans
+
+
+def _alike(
+    spans: list[tuple[int, int]], source: npt.NDArray[np.integer], target: npt.NDArray[np.integer], ranks: int
+) -> Indices:
+    """(len(spans) / ranks, ranks): numbers of batches that are computed at the same time, alike in computed tokens."""
+    if ranks == 1:
+        return np.arange(len(spans))[:, None]
+    tokens = [(high - low) * (int(source[low:high].max()) + int(target[low:high].max()) + 2) for low, high in spans]
+    return np.argsort(tokens, kind="stable").reshape(-1, ranks)
 
 
 def _random(seed: int, *counters: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Products with a weight that stays the same, whose rows are the same bits in any batch: for decoding."""
+"""Products with a weight that stays the same, whose rows are the same bits in any batch: for decoding and for loops."""
 
 import torch
 from jaxtyping import Float
@@ -20,17 +20,24 @@ class PackedLinear:
     not so of any BLAS (rows round differently for some row counts). On the AVX2 machine this was written on it also
     took less time than torch.addmm with MKL, at 5 rows half, at 40 two thirds, at 320 nine tenths (2026-11-21).
     Float32 on the CPU, no gradients; `native.usable` says where there are kernels. The copy does not follow the weight.
+
+    turned   x ↦ x · weight (+ bias) instead, for a single weight: the way back
     """
 
-    def __init__(self, *weights: Float[Tensor, "out _"], bias: Float[Tensor, "out"] | None = None) -> None:
-        weight = torch.cat([part.detach() for part in weights], dim=1).contiguous()
-        self.columns, self.inner = weight.shape
+    def __init__(
+        self, *weights: Float[Tensor, "out _"], bias: Float[Tensor, "columns"] | None = None, turned: bool = False
+    ) -> None:
+        weight = (
+            torch.cat([part.detach() for part in weights], dim=1) if len(weights) > 1 else weights[0]
+        ).contiguous()
+        self.columns, self.inner = weight.shape[::-1] if turned else weight.shape
         padded = -(-self.columns // PANEL) * PANEL
         self._packed = weight.new_empty(padded * self.inner)
         self._bias = weight.new_zeros(padded)
         if bias is not None:
             self._bias[: self.columns] = bias.detach()
-        native.call("pack", self.columns, self.inner, self.inner, weight, self._packed)
+        pack = "pack_turned" if turned else "pack"
+        native.call(pack, self.columns, self.inner, weight.shape[1], weight, self._packed)
 
     def __call__(
         self, x: Float[Tensor, "rows in"], addend: Float[Tensor, "rows out"] | None = None

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from regard.ops import native
+from regard.ops.packed import PANEL, PackedLinear
 from regard.ops.tape import Tape
 
 
@@ -22,8 +24,8 @@ class LoopProduct:
         product = LoopProduct(weight)              # before the loop, once per sequence batch
         gates = product(h, gates_x)                # (batch, out)
 
-    The plain form is `addend + x @ weight.T`; results and gradients are the same to rounding.
-    Cannot be differentiated twice.
+    The plain form is `addend + x @ weight.T`; results and gradients are the same to rounding. With kernels, and on one
+    thread, the steps' products go through packed panels, made once per loop. Cannot be differentiated twice.
     """
 
     def __init__(self, weight: Float[Tensor, "out in"]) -> None:
@@ -43,13 +45,28 @@ class LoopProduct:
 
 
 class _Tape(Tape):
-    """What the backward passes of the steps leave for the anchor."""
+    """The weight as steps multiply with it, and what their backward passes leave for the anchor."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = weight
+        packs = native.usable(weight, multiple=1) and len(weight) % PANEL == 0 and torch.get_num_threads() == 1
+        self._packed = PackedLinear(weight) if packs else None
+        self._turned: PackedLinear | None = None
         self.inputs: list[Tensor] = []
         self.grads: list[Tensor] = []
+
+    def forward(self, x: Tensor, addend: Tensor | None) -> Tensor:
+        if self._packed is not None and native.usable(x, multiple=1):
+            return self._packed(x, addend)
+        return x @ self.weight.T if addend is None else torch.addmm(addend, x, self.weight.T)
+
+    def back(self, grad: Tensor) -> Tensor:
+        """The input's gradient."""
+        if self._packed is None:
+            return grad @ self.weight
+        self._turned = self._turned or PackedLinear(self.weight, turned=True)
+        return self._turned(grad)
 
 
 class _Anchor(Function):
@@ -74,7 +91,7 @@ class _Step(Function):
     def forward(ctx: Any, x: Tensor, addend: Tensor | None, anchor: Tensor, tape: _Tape) -> Tensor:
         ctx.save_for_backward(x)
         ctx.tape, ctx.has_addend = tape, addend is not None
-        return x @ tape.weight.T if addend is None else torch.addmm(addend, x, tape.weight.T)
+        return tape.forward(x, addend)
 
     @staticmethod
     @once_differentiable
@@ -84,5 +101,5 @@ class _Step(Function):
             ctx.tape.inputs, ctx.tape.grads = [], []
         ctx.tape.inputs.append(x)
         ctx.tape.grads.append(grad)
-        grad_x = grad @ ctx.tape.weight if ctx.needs_input_grad[0] else None
+        grad_x = ctx.tape.back(grad) if ctx.needs_input_grad[0] else None
         return grad_x, grad if ctx.has_addend else None, grad.new_zeros(()), None

@@ -17,6 +17,17 @@ EXPORT void pack(int64_t columns, int64_t inner, int64_t stride, const float *we
                 *packed++ = j < columns ? weight[j * stride + k] : 0.0f;
 }
 
+/* The same of the weight's transpose: rows of `columns` numbers, `stride` floats apart, one for each k. */
+EXPORT void pack_turned(int64_t columns, int64_t inner, int64_t stride, const float *weight, float *packed) {
+    for (int64_t first = 0; first < columns; first += PANEL) {
+        int64_t some = columns - first < PANEL ? columns - first : PANEL;
+        for (int64_t k = 0; k < inner; k++, packed += PANEL) {
+            memset(packed, 0, PANEL * sizeof(float));
+            memcpy(packed, weight + k * stride + first, some * sizeof(float));
+        }
+    }
+}
+
 /* What a tile computes: out = start + x · weightᵀ. Rows of x lie `inner` apart, of start `stride`, of out `apart`. */
 typedef struct {
     int64_t inner, stride, apart;

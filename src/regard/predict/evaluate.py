@@ -170,8 +170,7 @@ def evaluate(
 
 
 def _trained_approximately(predictor: Predictor) -> list[str]:
-    sizes = sorted({member.recipe.train.sampled_softmax for member in predictor.members} - {0})
-    return [f"trained with a softmax over {size:,} sampled words" for size in sizes]
+    return sorted({what for member in predictor.members for what in member.recipe.train.approximations})
 
 
 def _scored(predictor: Predictor, data: Examples) -> Indices:

@@ -107,6 +107,11 @@ class TrainConfig(Config):
     log_every: int = Field(20, ge=1)
     """Updates between lines of metrics.jsonl, after the first 50 updates, each of which has its line."""
 
+    @property
+    def approximations(self) -> list[str]:
+        """What is not computed exactly, in words, for whatever shows a result."""
+        return [f"trained with a softmax over {self.sampled_softmax:,} sampled words"] if self.sampled_softmax else []
+
     @field_validator("betas")
     @classmethod
     def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:

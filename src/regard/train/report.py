@@ -67,7 +67,8 @@ class Reporter:
         """After the final evaluation."""
         values = {"best_update": state.best_update, "took_seconds": round(took, 2)}
         self.write("final", state, epoch=state.epoch, **found, **values)
-        self.display.line(f"final: {scores(found)} ({duration(took)})")
+        approximate = "".join(f"; {what}" for what in self.config.approximations)
+        self.display.line(f"final: {scores(found)} ({duration(took)}){approximate}")
 
     def write(self, kind: str, state: State, **values: Any) -> None:
         """One record of the log."""

@@ -219,6 +219,7 @@ def _facts(
         "threads": torch.get_num_threads(),
         "processes": ranks.size,
         "precision": recipe.train.precision,
+        "approximate": recipe.train.approximations,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         **start,
         **describe(),
@@ -228,9 +229,10 @@ def _facts(
 def _headline(facts: dict[str, Any]) -> str:
     at = f" at {facts['commit']}" if facts["commit"] else ""
     machine = f"{facts['device']}, threads {facts['threads']}, processes {facts['processes']}"
+    approximate = "".join(f" · approximate: {what}" for what in facts["approximate"])
     return (
         f"{facts['parameters']:,} parameters · {facts['examples']:,} examples in {facts['batches_per_epoch']:,} "
-        f"batches · {machine}, {facts['precision']}, seed {facts['seed']} · regard {facts['regard']}{at}"
+        f"batches · {machine}, {facts['precision']}, seed {facts['seed']} · regard {facts['regard']}{at}{approximate}"
     )
 
 
