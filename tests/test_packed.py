@@ -61,9 +61,10 @@ def test_an_addend_takes_the_place_of_the_bias():
     torch.testing.assert_close(PackedLinear(weight)(x, addend), torch.addmm(addend, x, weight.T))
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("keys", [{}, {"layers": 3, "residual": True}, {"bidirectional": False, "layers": 2}])
-def test_the_encoder(keys):
-    model = build(encoder=keys)
+def test_the_encoder(keys, cell):
+    model = build(encoder={**keys, "cell": cell})
     ids, lengths = batch()
     x = model.source_embedding(ids).detach()
     with torch.inference_mode():
@@ -87,6 +88,7 @@ def test_the_encoder(keys):
         )
     ]
     + [{"attention": {"score": score}} for score in SCORES if score != "dot"]
+    + [{"decoder": {"cell": "gru", **extra}} for extra in ({}, {"layers": 2, "attend": "before"})]
     + [{"attention": {"score": "dot"}, "decoder": {"hidden": 32}}, {"attention": "none"}, {"tie": "none"}],
 )
 def test_a_step_of_the_decoder(keys):
@@ -112,9 +114,11 @@ def test_a_step_of_the_decoder(keys):
     ("keys", "encoder", "decoder"),
     [
         ({}, True, True),
-        ({"encoder": {"cell": "gru"}}, False, True),
+        ({"encoder": {"cell": "gru"}}, True, True),
+        ({"encoder": {"cell": "rnn"}}, False, True),
         ({"encoder": {"hidden": 12}, "attention": {"dim": 32}}, False, True),
-        ({"decoder": {"cell": "gru"}}, True, False),
+        ({"decoder": {"cell": "gru"}}, True, True),
+        ({"decoder": {"cell": "rnn"}}, True, False),
         ({"attention": {"scope": "window"}}, True, False),
         ({"attention": {"heads": 2}}, True, False),
         ({"attention": {"dim": 12}}, True, False),
@@ -127,12 +131,19 @@ def test_what_has_a_packed_form(keys, encoder, decoder):
     assert not isinstance(model.double().for_search()[1], PackedDecoder)
 
 
-@pytest.mark.parametrize("score", ["additive", "general"])
+@pytest.mark.parametrize(("score", "cell"), [("additive", "lstm"), ("general", "lstm"), ("additive", "gru")])
 @pytest.mark.parametrize(
-    "search", [{"beam": 4, "n_best": 3}, {"method": "greedy"}, {"beam": 3, "coverage_penalty": 0.3}]
+    "search",
+    [
+        {"beam": 4, "n_best": 3},
+        {"method": "greedy"},
+        {"beam": 3, "coverage_penalty": 0.3},
+        {"method": "sample", "n_best": 2, "top_k": 9},
+    ],
 )
-def test_outputs_are_the_same_bits_in_any_batch_on_any_threads(search, score):
-    model, config = build(attention={"score": score}), SearchConfig.model_validate({"max_length": 12, **search})
+def test_outputs_are_the_same_bits_in_any_batch_on_any_threads(search, score, cell):
+    keys = {"attention": {"score": score}, "encoder": {"cell": cell}, "decoder": {"cell": cell}}
+    model, config = build(**keys), SearchConfig.model_validate({"max_length": 12, **search})
     parts, before, found = model.for_search(), torch.get_num_threads(), []
     try:
         for threads, size in itertools.product((1, 2, 3), (1, 2, 5, 64)):

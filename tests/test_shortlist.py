@@ -100,7 +100,7 @@ def test_ensembles_and_rescoring_see_all_words():
 
 
 def test_it_is_refused_where_it_could_do_nothing():
-    model = build(decoder={"cell": "gru"})
+    model = build(decoder={"cell": "rnn"})
     for options, what in [({"int8": True}, "int8"), ({"shortlist": some_words()}, "shortlist")]:
         with pytest.raises(RegardError, match=f"{what}: only for models that decode fast"):
             model.for_search(**options)

@@ -10,15 +10,14 @@ from torch import Tensor
 
 from regard.attend import Attended, Attention
 from regard.attend.memory import Memory
-from regard.cells.lstm import LSTM
+from regard.cells.cell import Cell
+from regard.cells.packed import Linear, pack_cell, packs
 from regard.decode.protocol import StepOutput
 from regard.decode.recurrent import DecoderSource, RecurrentDecoder
 from regard.decode.shortlist import Listed, Shortlist
 from regard.decode.state import State
 from regard.ops import native
 from regard.ops.attention import AttentionLoop
-from regard.ops.gates import lstm_gates
-from regard.ops.int8 import Int8Linear
 from regard.ops.packed import PackedLinear
 
 
@@ -36,7 +35,7 @@ class ListedSource(DecoderSource):
 
 
 class PackedDecoder:
-    """A `RecurrentDecoder` of LSTMs, its weights copied into packed products; one head, softmax, the whole source.
+    """A `RecurrentDecoder` of LSTMs or GRUs, its weights copied into packed products; one head, softmax, whole source.
 
     The same scores as its `step`, to rounding. The products of a layer's gates, one for each thing that is fed to it,
     are one product here. As rows are alone, search need neither fill rows up nor keep to sources of one length.
@@ -50,13 +49,12 @@ class PackedDecoder:
     def __init__(
         self,
         decoder: RecurrentDecoder,
-        linear: type[PackedLinear | Int8Linear] = PackedLinear,
+        linear: Linear = PackedLinear,
         shortlist: Shortlist | None = None,
     ) -> None:
         assert self.takes(decoder), "ask `takes` first"
         self.config, self.plain, self.shortlist = decoder.config, decoder, shortlist
-        cells = cast("Sequence[LSTM]", list(decoder.cells))
-        self.cells = [linear(cell.input_weight, cell.recurrent_weight, bias=cell.input_bias) for cell in cells]
+        self.cells = [pack_cell(cell, linear, steps=True) for cell in cast("Sequence[Cell]", list(decoder.cells))]
         bridge, combine, readout = decoder.bridge.project, decoder.combine, decoder.readout
         self.bridge = linear(bridge.weight, bias=bridge.bias)
         self.combine = linear(combine.weight, bias=combine.bias)
@@ -76,9 +74,8 @@ class PackedDecoder:
         """Whether there are kernels for this decoder where it is."""
         return (
             type(decoder) is RecurrentDecoder  # a subclass may compute something else
-            and all(type(cell) is LSTM for cell in decoder.cells)
+            and all(map(packs, cast("Sequence[Cell]", decoder.cells)))
             and all(map(_has_kernel, cast("Sequence[Attention]", decoder.attentions)))
-            and decoder.config.hidden % native.LANES == 0
             and native.usable(*decoder.parameters(), multiple=1)
         )
 
@@ -112,14 +109,13 @@ class PackedDecoder:
         fed = contexts + ([state["features"]] if self.config.input_feeding else [])
         output = torch.cat([embedded, *fed], 1)
         for depth, cell in enumerate(self.cells):
-            gates = cell(torch.cat([output, state[f"h.{depth}"]], 1))
-            h, after[f"c.{depth}"] = lstm_gates(gates, state[f"c.{depth}"])
-            after[f"h.{depth}"] = h
-            output = output + h if self.config.residual and depth > 0 else h
+            parts = cell.step(output, tuple(state[f"{name}.{depth}"] for name in cell.state_names))
+            after.update({f"{name}.{depth}": part for name, part in zip(cell.state_names, parts, strict=True)})
+            output = output + parts[0] if self.config.residual and depth > 0 else parts[0]
         if not before:
             contexts, weights = self._attend(output, source)
-        parts = [output, *contexts] + ([embedded] if self.config.deep_output else [])
-        features = self.combine(torch.cat(parts, 1)).tanh_()
+        shown = [output, *contexts] + ([embedded] if self.config.deep_output else [])
+        features = self.combine(torch.cat(shown, 1)).tanh_()
         if self.config.input_feeding:
             after["features"] = features
         answer = self._read_out(self.project(features), source)

@@ -11,7 +11,7 @@
 #endif
 EXPORT const char *source(void) { return SOURCE; }
 
-/* ---- LSTM: regard/ops/gates.py ------------------------------------------------------------------------------- */
+/* ---- LSTM, GRU: regard/ops/gates.py, regard/cells/packed.py ------------------------------------------------------------------------------- */
 
 /* gates (rows, 4 hidden) before squashing: input, forget, candidate, output. squashed has their shape; it may be the
    same memory. tanh_cell, which the way back needs, may be NULL. */
@@ -55,6 +55,18 @@ EXPORT void lstm_backward(int64_t rows, int64_t hidden, const float *squashed, c
             store(grad_cell + at, dc * f);
         }
     }
+}
+
+/* from_x, from_h (rows, 3 hidden): the two halves of reset, update and new gate, biases included; see regard/cells/gru.py. */
+EXPORT void gru_forward(int64_t rows, int64_t hidden, const float *from_x, const float *from_h, const float *h,
+                        float *next) {
+    for (int64_t row = 0; row < rows; row++, from_x += 3 * hidden, from_h += 3 * hidden)
+        for (int64_t k = 0; k < hidden; k += LANES) {
+            floats r = sigmoid_of(load(from_x + k) + load(from_h + k));
+            floats z = sigmoid_of(load(from_x + hidden + k) + load(from_h + hidden + k));
+            floats n = tanh_of(load(from_x + 2 * hidden + k) + r * load(from_h + 2 * hidden + k));
+            store(next + row * hidden + k, n + z * (load(h + row * hidden + k) - n));
+        }
 }
 
 /* ---- Attention: regard/ops/attention.py ------------------------------------------------------------------------ */

@@ -31,6 +31,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "product8": (_COUNT,) * 5 + (_POINTER,) * 8,
     "lstm_forward": (_COUNT,) * 2 + (_POINTER,) * 6,
     "lstm_backward": (_COUNT,) * 2 + (_POINTER,) * 7,
+    "gru_forward": (_COUNT,) * 2 + (_POINTER,) * 4,
     "attention_forward": (_COUNT,) * 5 + (_POINTER,) * 7,
     "additive_backward": (_COUNT,) * 5 + (_POINTER,) * 13,
     "nll_backward": (_COUNT,) * 2 + (_POINTER,) * 2 + (ctypes.c_double, _POINTER),
