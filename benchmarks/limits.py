@@ -4,7 +4,8 @@ The matrix products that a training step and a decoding step cannot do without, 
 shape: their sum is the least time that the step can take, and every speed is told as a fraction of it. Beside them the
 machine's other rates: memory, element-wise functions, random numbers.
 
-The list is made from the model's configuration, not from what our code does, so that work which we waste shows.
+The list is made from the model's configuration, not from what our code does, so that work which we waste shows. For
+decoding the rates of our own products (ops/packed.py, ops/int8.py) stand beside the library's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +26,9 @@ from torch import Tensor
 
 from benchmarks import results
 from regard.model_config import ModelConfig
+from regard.ops import native
+from regard.ops.int8 import Int8Linear
+from regard.ops.packed import PackedLinear
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
@@ -174,18 +179,19 @@ class Bare:
             self._run(product)
         return time.perf_counter() - began
 
-    def rate(self, product: Product, repeats: int = 5) -> float:
-        """GFLOP/s of one product, the median of some timings."""
+    def rate(self, product: Product) -> float:
+        """GFLOP/s of one product by the library, the median of some timings."""
         a, b, out = self._factors(product)
         multiply = torch.mm if product.batch == 1 else torch.bmm
-        multiply(a, b, out=out)
-        seconds = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            for _ in range(min(product.times, 8)):
-                multiply(a, b, out=out)
-            seconds.append((time.perf_counter() - began) / min(product.times, 8))
-        return product.flops / product.times / statistics.median(seconds) / 1e9
+        return _rate(product, lambda: multiply(a, b, out=out))
+
+    def our_rates(self, product: Product) -> dict[str, float]:
+        """The same by our packed products, where there are kernels; bits below a float's are not counted as work."""
+        if product.batch > 1 or native.kernels() is None:
+            return {}
+        a, b, _ = self._factors(product)
+        forms = {"packed": PackedLinear(b.T), "int8": Int8Linear(b.T)}
+        return {name: round(_rate(product, partial(form, a)), 1) for name, form in forms.items()}
 
     def _run(self, product: Product) -> None:
         a, b, out = self._factors(product)
@@ -201,6 +207,17 @@ class Bare:
             b = torch.randn(*lead, product.inner, product.columns)
             self._buffers[key] = a, b, torch.empty(*lead, product.rows, product.columns)
         return self._buffers[key]
+
+
+def _rate(product: Product, work: Callable[[], Any], repeats: int = 5) -> float:
+    """GFLOP/s, where one call of `work` is the product once."""
+    calls = min(product.times, 8)
+
+    def several() -> None:
+        for _ in range(calls):
+            work()
+
+    return product.flops / product.times * calls / _median(several, repeats) / 1e9
 
 
 def machine_rates(numbers: int = 1 << 20, repeats: int = 15) -> dict[str, float]:
@@ -232,8 +249,11 @@ def _median(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(seconds)
 
 
-def told(products: list[Product], bare: Bare) -> list[dict[str, Any]]:
-    """Products with their rates and the milliseconds they take, the longest first."""
+def told(products: list[Product], bare: Bare, ours: bool = False) -> list[dict[str, Any]]:
+    """Products with their rates and the milliseconds they take, the longest first.
+
+    ours   with the rates of our own products, which decoding uses
+    """
     rows = []
     for product in products:
         rate = bare.rate(product)
@@ -241,7 +261,7 @@ def told(products: list[Product], bare: Bare) -> list[dict[str, Any]]:
         shape = f"{product.batch} × {shape}" if product.batch > 1 else shape
         rows.append(
             {"product": product.name, "shape": shape, "times": product.times, "gflops": round(rate, 1),
-             "ms": round(product.flops / rate / 1e6, 2)}
+             "ms": round(product.flops / rate / 1e6, 2), **(bare.our_rates(product) if ours else {})}
         )  # fmt: skip
     return sorted(rows, key=lambda row: -row["ms"])
 
@@ -249,10 +269,12 @@ def told(products: list[Product], bare: Bare) -> list[dict[str, Any]]:
 def show(title: str, rows: list[dict[str, Any]], units: float, unit: str, console: Console) -> dict[str, Any]:
     """A table of products; and their sum as a speed."""
     total = sum(row["ms"] for row in rows)
-    table = Table("product", "shape", "times", "GFLOP/s", "ms", "share", title=title, title_justify="left")
+    forms = [form for form in ("packed", "int8") if any(form in row for row in rows)]
+    heads = ("product", "shape", "times", "GFLOP/s", "ms", "share", *(f"{form}, GFLOP/s" for form in forms))
+    table = Table(*heads, title=title, title_justify="left")
     for row in rows:
         numbers = f"{row['times']:,}", f"{row['gflops']:.1f}", f"{row['ms']:.2f}", f"{row['ms'] / total:.0%}"
-        table.add_row(row["product"], row["shape"], *numbers)
+        table.add_row(row["product"], row["shape"], *numbers, *(str(row.get(form, "")) for form in forms))
     console.print(table)
     work = sum(row["gflops"] * row["ms"] for row in rows) / total
     console.print(f"{title}: {total:.1f} ms at least, {work:.1f} GFLOP/s, {1000 * units / total:,.0f} {unit} at most\n")
@@ -288,7 +310,7 @@ def main() -> int:
                 config, given.vocab, sentences=sentences, beam=beam, src_len=given.src_len, steps=20
             )
             title = f"decoding, hidden {hidden}, {sentences} sentence{'s' * (sentences > 1)}, beam {beam}"
-            steps.append(show(title, told(products, bare), sentences, "sentences/s", console))
+            steps.append(show(title, told(products, bare, ours=True), sentences, "sentences/s", console))
     table = Table("rate", "10⁹ a second")
     for name, rate in rates.items():
         table.add_row(name, f"{rate:.2f}")
