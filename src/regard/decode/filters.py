@@ -33,8 +33,8 @@ Filter = Callable[[LogProbs, SoFar], None]
 
 def never_special(log_probs: LogProbs, so_far: SoFar) -> None:
     """Padding, unknown and begin of sentence are no outputs."""
-    for token in (PAD, UNK, BOS):
-        log_probs[..., token] = -torch.inf
+    assert (PAD, UNK, BOS) == (0, 1, 2)
+    log_probs[..., : BOS + 1] = -torch.inf
 
 
 @dataclass

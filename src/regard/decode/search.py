@@ -80,6 +80,11 @@ class _Run:
         self.pool = Pool(len(lanes), self.beam, device)
         self.results = Pool(int(lanes.output.max()) + 1, self.beam, device)
         self.trellis = Trellis()
+        self.has_ends = False
+        """whether any output may have ended"""
+        self.least_limit = int(lanes.limit.min())
+        self.first = torch.arange(len(lanes), device=device).unsqueeze(1) * self.beam
+        """the row of each lane's first hypothesis"""
         self.state = decoder.start(source, self.beam)
         rows = len(lanes) * self.beam
         self.tokens = torch.full((rows,), BOS, device=device)
@@ -111,12 +116,15 @@ class _Run:
         candidates = self.propose(scores, self.totals, draws)
         if words is not None:
             candidates.token = words.gather(1, candidates.token)
-        ended = self._finish(candidates, coverage)
-        going = _go_on(candidates, self.beam)
-        self._close(going.total, ended)
+        going = Candidates(*(values[:, : self.beam] for values in vars(candidates).values()))
+        ended = None
+        if bool((candidates.token == EOS).any()):  # most steps have no end among their candidates, and are done here
+            self.has_ends = True
+            ended, going = self._finish(going, coverage), _go_on(candidates, self.beam)
+        left = self._close(going.total, ended)
         if coverage is not None:
             self.track["coverage"] = coverage
-        self._move(going)
+        self._move(going, left)
         self.step += 1
 
     def _look(self, output: StepOutput) -> Float[Tensor, "rows src_len"] | None:
@@ -129,28 +137,32 @@ class _Run:
             raise RegardError("search.coverage_penalty needs attention, and this model has none; set it to 0")
         return self.track["coverage"] + output.weights
 
-    def _finish(self, candidates: Candidates, coverage: Tensor | None) -> Bool[Tensor, "lanes beam"]:
+    def _finish(self, best: Candidates, coverage: Tensor | None) -> Bool[Tensor, "lanes beam"]:
         """Collect the ends of sentence among the best `beam` candidates; returns which hypotheses those end.
 
         Only among those, so that a beam of one is greedy search, and an unlikely end does not fill the pool.
         """
-        best = Candidates(*(values[:, : self.beam] for values in vars(candidates).values()))
         ends = (best.token == EOS) & (best.total > -torch.inf) & self.lanes.live.unsqueeze(1)
         if ends.any():
             score = self.rank.score(best.total, self.step + 1, self._by_lane(coverage, best.parent), self.source.valid)
             self.pool.add(self._outputs(score.where(ends, -torch.inf), best, finished=True))
         return torch.zeros_like(ends, dtype=torch.int8).scatter_add(1, best.parent, ends.to(torch.int8)) > 0
 
-    def _close(self, going: Float[Tensor, "lanes beam"], ended: Bool[Tensor, "lanes beam"]) -> None:
-        """End the lanes that are done. `going`: the totals of what could go on."""
+    def _close(self, going: Float[Tensor, "lanes beam"], ended: Bool[Tensor, "lanes beam"] | None) -> bool:
+        """End the lanes that are done, and say whether there are any. `going`: the totals of what could go on;
+        `ended`: which hypotheses have just ended, None where none has."""
         lanes, best = self.lanes, going.amax(1)
-        cut = lanes.live & ((self.step >= lanes.limit) | (best == -torch.inf))
+        dead = best == -torch.inf
+        if not self.has_ends and self.step < self.least_limit and not dead.any():
+            return False  # no pool can be full, and no sentence is at its limit
+        cut = lanes.live & ((self.step >= lanes.limit) | dead)
         if cut.any():  # what has not ended goes to the pool as it stood before this step
             parent = torch.arange(self.beam, device=going.device).expand_as(going)
             stood = Candidates(parent, parent, torch.zeros_like(going), self.totals)
             coverage = self._by_lane(self.track.get("coverage"), parent)
             score = self.rank.score(self.totals, self.step, coverage, self.source.valid)
-            left = (self.totals > -torch.inf) & ~ended & cut.unsqueeze(1)
+            left = (self.totals > -torch.inf) & cut.unsqueeze(1)
+            left = left if ended is None else left & ~ended
             self.pool.fill(self._outputs(score.where(left, -torch.inf), stood, finished=False))
         rest = is_done(self.config.stop, self.pool.worst, self.rank.bound(best, lanes.limit))
         done = lanes.live & (cut | rest)
@@ -158,10 +170,13 @@ class _Run:
             rows = done.nonzero().squeeze(1)
             self.results.store(lanes.output[rows], self.pool, rows)
             lanes.live = lanes.live & ~done
+            return True
+        return False
 
-    def _move(self, going: Candidates) -> None:
-        """Set every row up for the next step; finished lanes leave when that makes the batch smaller."""
-        crowd = self.lanes.crowd(row_multiple(self.decoder))
+    def _move(self, going: Candidates, left: bool) -> None:
+        """Set every row up for the next step; where lanes are done (`left`), they leave if that makes the batch
+        smaller."""
+        crowd = self.lanes.crowd(row_multiple(self.decoder)) if left else None
         parents = self._rows(going.parent)
         token, log_prob, self.totals = going.token, going.log_prob, going.total
         if crowd is not None:
@@ -169,6 +184,7 @@ class _Run:
             self.lanes, self.source = self.lanes.select(crowd), self.source.select(crowd)
             self.lanes.live[live:] = False  # repeated only to fill up
             self.pool.select(crowd)
+            self.first = self.first[: len(crowd)]
             parents, token, log_prob, self.totals = (
                 values[crowd] for values in (parents, token, log_prob, self.totals)
             )
@@ -181,7 +197,7 @@ class _Run:
 
     def _rows(self, parent: Int[Tensor, "lanes candidates"]) -> Int[Tensor, "lanes candidates"]:
         """Places in the beam as rows of the decoder."""
-        return parent + torch.arange(len(self.lanes), device=parent.device).unsqueeze(1) * self.beam
+        return parent + self.first
 
     def _by_lane(self, coverage: Tensor | None, parent: Int[Tensor, "lanes candidates"]) -> Tensor | None:
         """Each candidate's coverage (lanes, candidates, src_len), which is its parent's."""

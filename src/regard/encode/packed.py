@@ -10,7 +10,7 @@ from torch import Tensor
 from regard.attend.memory import Memory, valid_steps
 from regard.cells.cell import Cell
 from regard.cells.packed import Linear, PackedCell, pack_cell, packs
-from regard.encode.birnn import BiRNN
+from regard.encode.birnn import BiRNN, reversal
 from regard.ops import native
 from regard.ops.packed import PackedLinear
 
@@ -43,25 +43,25 @@ class PackedBiRNN:
     def __call__(self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]) -> Memory:
         """`lengths` on the CPU, each at least 1."""
         order = lengths.argsort(descending=True, stable=True)
-        back = order.argsort()
         steps = int(lengths.max())
-        running = [int((lengths > t).sum()) for t in range(steps)]
-        ordered, long = x.index_select(0, order), lengths[order]
-        position = torch.arange(steps)
-        turn = (long[:, None] - 1 - position).clamp_min(0)  # backwards: step t reads the sentence's last but t
+        running = (lengths > torch.arange(steps)[:, None]).sum(1).tolist()
+        at_once, long = x.index_select(0, order).transpose(0, 1).contiguous(), lengths[order]  # steps first
+        turn = reversal(long, steps).T.contiguous()
         finals = []
         for depth, directions in enumerate(self.layers):
             found = []
-            for cell, reverse in zip(directions, (False, True), strict=False):
-                found.append(_run(cell, self.hidden, ordered, running, turn if reverse else None))
+            for cell, back in zip(directions, (False, True), strict=False):
+                outputs, final = _run(cell, self.hidden, _turned(at_once, turn) if back else at_once, running)
+                found.append((_turned(outputs, turn) if back else outputs, final))
             outputs = torch.cat([each for each, _ in found], -1)
-            ordered = ordered + outputs if self.residual and depth > 0 else outputs
+            at_once = at_once + outputs if self.residual and depth > 0 else outputs
             finals.append(torch.cat([final for _, final in found], -1))
+        place = order.argsort()
         return Memory(
-            values=ordered.index_select(0, back),
+            values=at_once.transpose(0, 1).index_select(0, place),
             src_valid=valid_steps(lengths, steps),
             lengths=lengths,
-            summary=torch.stack(finals, 1).index_select(0, back),
+            summary=torch.stack(finals, 1).index_select(0, place),
         )
 
 
@@ -69,24 +69,28 @@ def _layers(encoder: BiRNN) -> list[list[Cell]]:
     return [list(cast("Iterable[Cell]", directions)) for directions in encoder.layers]
 
 
+def _turned(
+    x: Float[Tensor, "steps batch dim"], turn: Int[Tensor, "steps batch"]
+) -> Float[Tensor, "steps batch dim"]:
+    """Each row's real steps backwards."""
+    return x.gather(0, turn.unsqueeze(-1).expand_as(x))
+
+
 def _run(
-    cell: PackedCell,
-    hidden: int,
-    x: Float[Tensor, "batch steps input"],
-    running: list[int],
-    turn: Int[Tensor, "batch steps"] | None,
-) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
+    cell: PackedCell, hidden: int, x: Float[Tensor, "steps batch input"], running: list[int]
+) -> tuple[Float[Tensor, "steps batch hidden"], Float[Tensor, "batch hidden"]]:
     """One direction of one layer: outputs (zero past a row's end) and the final outputs. Rows by length, longest first;
-    `running[t]` of them have a step t, which reads x at `turn`, where that is given, and writes there."""
-    rows, steps = x.shape[:2]
-    every = torch.arange(rows)
-    state = [x.new_zeros(rows, hidden) for _ in cell.state_names]
-    outputs = x.new_zeros(rows, steps, hidden)
-    gates_x = cell.project(x.flatten(0, 1)).unflatten(0, (rows, steps))
+    the first `running[t]` have a step t."""
+    steps, rows = x.shape[:2]
+    state = tuple(x.new_zeros(rows, hidden) for _ in cell.state_names)
+    outputs = x.new_zeros(steps, rows, hidden)
+    gates_x = cell.project(x.flatten(0, 1)).unflatten(0, (steps, rows))
     for t, some in enumerate(running):
-        place = (every[:some], turn[:some, t]) if turn is not None else (slice(some), t)
-        after = cell.advance(gates_x[place], tuple(part[:some] for part in state))
-        for part, new in zip(state, after, strict=True):
-            part[:some] = new
-        outputs[place] = after[0]
+        after = cell.advance(gates_x[t, :some], tuple(part[:some] for part in state))
+        outputs[t, :some] = after[0]
+        if some == rows:
+            state = after
+        else:
+            for part, new in zip(state, after, strict=True):
+                part[:some] = new
     return outputs, state[0]
