@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.test_packed import SOURCES, VOCAB, batch, build
 
 from regard.decode.config import SearchConfig
@@ -12,7 +13,7 @@ from regard.decode.ensemble import Ensemble
 from regard.decode.packed import PackedDecoder
 from regard.decode.rescore import score_targets
 from regard.decode.search import search
-from regard.decode.shortlist import FILE, Listed, Shortlist
+from regard.decode.shortlist import FILE, Shortlist, ShortlistReadout
 from regard.errors import RegardError
 from regard.ops import native
 
@@ -23,11 +24,14 @@ SEARCHES = [{"beam": 4, "n_best": 2}, {"method": "greedy"}, {"beam": 3, "no_repe
 
 def some_words(best=5):
     draw = torch.Generator().manual_seed(5)
-    return Shortlist(torch.tensor([0, 1, 2, 3, 20]), torch.randint(0, VOCAB, (VOCAB, best), generator=draw), VOCAB)
+    return Shortlist(torch.tensor([20]), torch.randint(0, VOCAB, (VOCAB, best), generator=draw), VOCAB)
 
 
 def every_word():
     return Shortlist(torch.arange(VOCAB), torch.zeros(VOCAB, 1, dtype=torch.int64), VOCAB)
+
+
+DIGESTS = {"source": "1a", "target": "2b"}
 
 
 @compiled
@@ -36,7 +40,11 @@ def test_scores_are_those_of_the_whole_table_and_rows_are_alone():
     weight, bias = torch.randn(VOCAB, 24, generator=draw), torch.randn(VOCAB, generator=draw)
     allowed = torch.rand(5, VOCAB, generator=draw) < torch.tensor([0.1, 1.1, 0.5, 0.6, 0.3])[:, None]
     allowed[:, :4] = True
-    listed, x, which = Listed(weight, bias, allowed), torch.randn(8, 24, generator=draw), torch.tensor([3, 1, 0, 3])
+    listed, x, which = (
+        ShortlistReadout(weight, bias, allowed),
+        torch.randn(8, 24, generator=draw),
+        torch.tensor([3, 1, 0, 3]),
+    )
     found, full = listed(x, which), x @ weight.T + bias
     for row in range(8):
         words, sentence = listed.words[which[row // 2]], which[row // 2]
@@ -44,16 +52,15 @@ def test_scores_are_those_of_the_whole_table_and_rows_are_alone():
         assert words[:count].tolist() == allowed[sentence].nonzero()[:, 0].tolist()
         torch.testing.assert_close(found[row, :count], full[row, words[:count]])
         assert (found[row, count:] == -torch.inf).all()
-        alone = Listed(weight, bias, allowed[sentence : sentence + 1])(x[row : row + 1], torch.tensor([0]))
+        alone = ShortlistReadout(weight, bias, allowed[sentence : sentence + 1])(x[row : row + 1], torch.tensor([0]))
         assert torch.equal(alone[0, :count], found[row, :count])
 
 
 @compiled
-@pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("keys", SEARCHES)
-def test_with_every_word_it_changes_nothing(keys, int8):
+def test_with_every_word_it_changes_nothing(keys):
     model, config = build(), SearchConfig.model_validate({"max_length": 12, **keys})
-    plain = decode_sentences(*model.for_search(int8=False), SOURCES, config)
+    plain = decode_sentences(*model.for_search(), SOURCES, config)
     listed = decode_sentences(*model.for_search(shortlist=every_word()), SOURCES, config)
     assert [[x.tokens for x in one] for one in plain] == [[x.tokens for x in one] for one in listed]
     for one, two in zip(plain, listed, strict=True):
@@ -106,20 +113,32 @@ def test_it_is_refused_where_it_could_do_nothing():
             model.for_search(**options)
 
 
+def test_what_is_allowed():
+    words = Shortlist(torch.tensor([20]), torch.zeros(VOCAB, 2, dtype=torch.int64), VOCAB)
+    words.best[5] = torch.tensor([30, 31])
+    words.best[0] = 9  # padding suggests nothing
+    ids = torch.tensor([[5, 6, 3], [6, 3, 0]])
+    assert [row.nonzero()[:, 0].tolist() for row in words.allowed(ids)] == [[0, 1, 2, 3, 20, 30, 31], [0, 1, 2, 3, 20]]
+    shared = Shortlist(words.common, words.best, VOCAB, shared=True)
+    assert shared.allowed(ids)[1].nonzero()[:, 0].tolist() == [0, 1, 2, 3, 6, 20]
+
+
 def test_the_file(tmp_path):
     words = some_words()
     with pytest.raises(RegardError, match=r"no shortlist.safetensors: make it with `regard shortlist"):
-        Shortlist.load(tmp_path, VOCAB, VOCAB)
-    (tmp_path / FILE).write_bytes(words.pack())
-    read = Shortlist.load(tmp_path, VOCAB, VOCAB)
-    assert torch.equal(read.common, words.common) and torch.equal(read.best, words.best)
-    for sizes in ((VOCAB + 1, VOCAB), (VOCAB, 20)):
-        with pytest.raises(RegardError, match="not of this run's vocabulary"):
-            Shortlist.load(tmp_path, *sizes)
-    for content in (words.pack()[:-9], b"", b"{}"):
+        Shortlist.load(tmp_path, DIGESTS, VOCAB)
+    (tmp_path / FILE).write_bytes(words.pack(DIGESTS))
+    read = Shortlist.load(tmp_path, DIGESTS, VOCAB)
+    assert torch.equal(read.common, words.common) and torch.equal(read.best, words.best) and not read.shared
+    with pytest.raises(RegardError, match="of another vocabulary than the run's: make it anew"):
+        Shortlist.load(tmp_path, {**DIGESTS, "target": "3c"}, VOCAB)
+    for content in (words.pack(DIGESTS)[:-9], b"", b"{}"):
         (tmp_path / FILE).write_bytes(content)
         with pytest.raises(RegardError, match="damaged: make it anew"):
-            Shortlist.load(tmp_path, VOCAB, VOCAB)
+            Shortlist.load(tmp_path, DIGESTS, VOCAB)
+    save_file({"common": words.common, "best": words.best}, tmp_path / FILE)
+    with pytest.raises(RegardError, match="of format None, and this Regard reads 1: make it anew"):
+        Shortlist.load(tmp_path, DIGESTS, VOCAB)
 
 
 @compiled

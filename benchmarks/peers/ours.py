@@ -53,7 +53,7 @@ class Ours:
         self.shortlist = None
         if self.sampled:
             pairs = cast(Any, Pairs(self.examples))
-            self.shortlist = learn_shortlist(pairs, self.vocab["src"], self.vocab["tgt"])
+            self.shortlist = learn_shortlist(pairs, self.vocab["src"], self.vocab["tgt"], shared=False)
         self.trainer = Trainer(
             SimpleNamespace(loss=self._loss, metrics={"perplexity": False}, default_metric="perplexity"),
             SimpleNamespace(train=Pairs(self.examples)),

@@ -101,8 +101,8 @@ class Seq2Seq(nn.Module):
         if int8 or shortlist is not None:
             what = "int8" if int8 else "shortlist"
             raise RegardError(
-                f"{what}: only for models that decode fast (LSTM or GRU, softmax attention of one head, float32, on a "
-                "CPU with compiled kernels); leave it out."
+                f"{what}: only for models that decode fast (LSTM or GRU, sizes in multiples of 8, softmax attention of "
+                "one head over the whole source, float32, on a CPU with compiled kernels); leave it out."
             )
         return _Encode(self.source_embedding, self.encoder), cast(Decoder, self.decoder)
 

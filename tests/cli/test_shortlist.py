@@ -36,7 +36,7 @@ def test_from_a_run_to_faster_answers(run: Path, tmp_path: Path, capsys: pytest.
         f"regard: {run}: no shortlist.safetensors: make it with `regard shortlist {run}`, once.\n",
     )
     status, out, _ = regard(capsys, "shortlist", run, "--common", 2, "--best", 3)
-    assert status == 0 and "2 common words, and 3 for each of" in out
+    assert status == 0 and "2 common pieces, and up to 3 for each of" in out
     assert regard(capsys, "predict", run, "abc", "hgf", "--shortlist", "--int8") == plain
     found = tmp_path / "found.json"
     status, out, _ = regard(capsys, "evaluate", run, "--shortlist", "--int8", "--json", found)

@@ -46,11 +46,12 @@ def model1(iterations: int) -> dict[int, dict[int, float]]:
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])
-def test_chances_and_their_order(monkeypatch: pytest.MonkeyPatch, iterations: int) -> None:
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_probabilities_and_their_order(monkeypatch: pytest.MonkeyPatch, iterations: int, chunk: int) -> None:
     monkeypatch.setattr(lexicon, "ITERATIONS", iterations)
+    monkeypatch.setattr(lexicon, "CHUNK", chunk)
     pairs = Some(EXAMPLES)
-    cells, links, tokens = lexicon._links(pairs, 10, 10)
-    found = lexicon._model1(cells, links, tokens, 10)
+    cells, found = lexicon._model1(pairs, 10, 10)
     expected = model1(iterations)
     for cell, chance in zip(cells.tolist(), found.tolist(), strict=True):
         assert chance == pytest.approx(expected[cell // 10][cell % 10])
@@ -61,9 +62,15 @@ def test_chances_and_their_order(monkeypatch: pytest.MonkeyPatch, iterations: in
         assert best[source].tolist() == ranked + [-1] * (2 - len(ranked))
 
 
-def test_counts_and_large_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = Some(EXAMPLES)
-    assert target_counts(pairs, 10).tolist() == [0, 0, 0, 0, 0, 0, 0, 5, 3, 2]
-    monkeypatch.setattr(lexicon, "MOST_LINKS", 6)  # every n-th pair
-    _, links, _ = lexicon._links(pairs, 10, 10)
-    assert 0 < len(links) < sum((len(s) + 1) * len(t) for s, t in EXAMPLES)
+def test_counts() -> None:
+    assert target_counts(Some(EXAMPLES), 10).tolist() == [0, 0, 0, 0, 0, 0, 0, 5, 3, 2]
+    assert target_counts(Some([([4], [7])] * 2500), 10)[7] == 2500
+
+
+def test_large_data_is_thinned_where_words_are_frequent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300 examples with the same pair some are left out; the word in a late one is learned."""
+    pairs = Some([([4], [7])] * 300 + [([4, 5], [7, 8])])
+    assert lexicon._chosen(pairs, 10) == list(range(301))
+    monkeypatch.setattr(lexicon, "MOST_LINKS", 250)
+    assert lexicon._chosen(pairs, 10) == [*range(100), 300]
+    assert lexical_best(pairs, 10, 10, 1)[5].tolist() == [8]

@@ -41,7 +41,7 @@ def test_the_batchs_words_are_in_and_add_nothing_and_each_other_one_stands_for_a
     ids, extra = draw_words(targets, VOCAB, size, Noise(1, 1))
     own = torch.isin(ids, targets)
     assert ids.tolist() == sorted(set(ids.tolist())) and set(targets.tolist()) <= set(ids.tolist())
-    assert len(ids) == max(size, 5)  # 4 of the batch, and one at least of the others
+    assert len(ids) == max(size, 8)  # 4 of the batch, and as many at least of the others
     assert (extra[own] == 0).all()
     torch.testing.assert_close(extra[~own], torch.full((len(ids) - 4,), log(36 / (len(ids) - 4))))
 

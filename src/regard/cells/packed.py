@@ -67,7 +67,7 @@ PACKED: dict[type[Cell], type[PackedLSTM] | type[PackedGRU]] = {LSTM: PackedLSTM
 
 
 def pack_cell(cell: Cell, linear: Linear, *, steps: bool) -> PackedCell:
-    """steps   for `step`; otherwise for `project` and `advance`"""
+    """steps   it then has `step`; otherwise `project` and `advance`, for sequences"""
     return PACKED[type(cell)](cell, linear, steps=steps)  # type: ignore[arg-type]  # the dict pairs them
 
 

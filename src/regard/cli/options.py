@@ -19,7 +19,7 @@ Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Texts at a time: memory and speed, never the result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Default: physical cores.")]
-Int8 = Annotated[bool, typer.Option("--int8", help="Approximate: weights of 7 bits; faster and smaller.")]
+Int8 = Annotated[bool, typer.Option("--int8", help="Approximate: weights of 7 bits, rows of 8; faster.")]
 Shortlist = Annotated[
     bool, typer.Option("--shortlist", help="Approximate: words that the source suggests (`regard shortlist`).")
 ]

@@ -159,8 +159,8 @@ class BatchPlan:
         shuffled = random.permutation(len(groups))  # the sort is stable: examples of equal lengths stay shuffled
         order = shuffled[np.lexsort((target[shuffled], groups[shuffled]))] + self._starts[w]
         spans = self._spans(groups, target)
-        together = _alike(spans, self.source_lengths[order], self.target_lengths[order], self.ranks)
-        drawn = together[random.permutation(len(together))].ravel()
+        updates = _by_cost(spans, self.source_lengths[order], self.target_lengths[order], self.ranks)
+        drawn = updates[random.permutation(len(updates))].ravel()
         return [order[spans[i][0] : spans[i][1]] for i in drawn.tolist()]
 
 
@@ -179,7 +179,7 @@ def _share(spans: list[tuple[int, int]], ranks: int) -> list[tuple[int, int]]:
     return spans
 
 
-def _alike(
+def _by_cost(
     spans: list[tuple[int, int]], source: npt.NDArray[np.integer], target: npt.NDArray[np.integer], ranks: int
 ) -> Indices:
     """(len(spans) / ranks, ranks): numbers of batches that are computed at the same time, alike in computed tokens."""

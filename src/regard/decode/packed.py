@@ -14,7 +14,7 @@ from regard.cells.cell import Cell
 from regard.cells.packed import Linear, pack_cell, packs
 from regard.decode.protocol import StepOutput
 from regard.decode.recurrent import DecoderSource, RecurrentDecoder
-from regard.decode.shortlist import Listed, Shortlist
+from regard.decode.shortlist import Shortlist, ShortlistReadout
 from regard.decode.state import State
 from regard.ops import native
 from regard.ops.attention import AttentionLoop
@@ -25,13 +25,14 @@ from regard.ops.packed import PackedLinear
 class ListedSource(DecoderSource):
     """Sentences with the words that they may be answered with."""
 
-    listed: Listed
-    which: Int[Tensor, "batch"]
-    """each row's place in `listed`"""
+    readout: ShortlistReadout
+    sentence: Int[Tensor, "batch"]
+    """each row's place in `readout`"""
 
     def select(self, rows: Int[Tensor, "rows"]) -> "ListedSource":
         plain = super().select(rows)
-        return ListedSource(plain.attended, plain.summary, plain.valid, self.listed, self.which.index_select(0, rows))
+        parts = (plain.attended, plain.summary, plain.valid)
+        return ListedSource(*parts, self.readout, self.sentence.index_select(0, rows))
 
 
 class PackedDecoder:
@@ -41,7 +42,7 @@ class PackedDecoder:
     are one product here. As rows are alone, search need neither fill rows up nor keep to sources of one length.
 
     linear      Int8Linear: an approximation
-    shortlist   score these words alone: an approximation
+    shortlist   score these words alone, in float32: an approximation
     """
 
     rows_alone = True
@@ -93,7 +94,8 @@ class PackedDecoder:
             return DecoderSource(*parts)
         ids = memories[0].source_ids
         assert ids is not None, "a shortlist needs the memory's source_ids"
-        return ListedSource(*parts, Listed(*self.output, self.shortlist.allowed(ids)), torch.arange(len(ids)))
+        readout = ShortlistReadout(*self.output, self.shortlist.allowed(ids))
+        return ListedSource(*parts, readout, torch.arange(len(ids)))
 
     def start(self, source: DecoderSource, beam: int = 1) -> State:
         return self.plain.start_from(self.plain.bridge.states(self.bridge(source.summary)), source, beam)
@@ -127,8 +129,8 @@ class PackedDecoder:
         if self.table is not None:
             return StepOutput(self.table(projected))
         assert isinstance(source, ListedSource), "`prepare` made one"
-        words = source.listed.words.index_select(0, source.which)
-        return StepOutput(source.listed(projected, source.which), words=words, vocab=len(self.output[0]))
+        words = source.readout.words.index_select(0, source.sentence)
+        return StepOutput(source.readout(projected, source.sentence), words=words, vocab=len(self.output[0]))
 
     def _attend(
         self, query: Float[Tensor, "rows hidden"], source: DecoderSource

@@ -5,18 +5,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from regard.ops import native
-from regard.ops.packed import PANEL
+from regard.ops.packed import PANEL, panels
 
 MOST = 63
-"""Largest weight, so that two products of a byte (up to 255) and a weight add up in 16 bits without saturating: AVX2
-has no other way. Rows have 127 steps to either side."""
+"""Largest weight, seven bits, so that two products of a byte (up to 255) and a weight add up in 16 bits without
+saturating: AVX2 has no other way. Rows have 127 steps to either side."""
 QUAD = 4
 """Neighbours along a row that lie side by side, as products.c has it."""
+ZERO = 128
+"""What stands for 0.0 in a row, as products.c has it."""
 
 
 class Int8Linear:
-    """x ↦ x · [weights, side by side]ᵀ + bias with whole numbers; called like a `PackedLinear`, a quarter of its
-    memory.
+    """x ↦ x · [weights, side by side]ᵀ + bias with whole numbers; called like a `PackedLinear`, and a quarter of
+    its size.
 
     Each column of the weight has a scale, fixed now, and each row of x its own, taken from its largest number, so that
     no row can change another's result. The sums are of whole numbers: the same bits in any batch and order.
@@ -25,11 +27,11 @@ class Int8Linear:
     def __init__(self, *weights: Float[Tensor, "out _"], bias: Float[Tensor, "out"] | None = None) -> None:
         weight = torch.cat([part.detach() for part in weights], dim=1)
         self.columns, self.inner = weight.shape
-        columns, self._padded = -(-self.columns // PANEL) * PANEL, -(-self.inner // QUAD) * QUAD
+        columns, self._padded = panels(self.columns), -(-self.inner // QUAD) * QUAD
         whole, self.scale = quantize_weight(weight)
         full = whole.new_zeros(columns, self._padded)
         full[: self.columns, : self.inner] = whole
-        self._zeros = full.sum(1, dtype=torch.int32) * 128
+        self._zeros = full.sum(1, dtype=torch.int32) * ZERO
         self._packed = full.unflatten(0, (-1, PANEL)).unflatten(2, (-1, QUAD)).transpose(1, 2).contiguous()
         self._bias = weight.new_zeros(self.columns) if bias is None else bias.detach().contiguous()
 
@@ -55,8 +57,9 @@ class Int8Linear:
 
 def quantize_weight(weight: Float[Tensor, "out in"]) -> tuple[Tensor, Float[Tensor, "out"]]:
     """Whole numbers (int8) from -63 to 63 and each column's scale: weight ≈ whole · scale."""
-    top = weight.abs().amax(1).clamp_min(torch.finfo(weight.dtype).tiny)
-    return (weight * (MOST / top)[:, None]).round().to(torch.int8), top / MOST
+    absmax = weight.abs().amax(1)
+    inverse = torch.where(absmax > torch.finfo(weight.dtype).tiny * MOST, MOST / absmax, 0.0)
+    return (weight * inverse[:, None]).round().to(torch.int8), absmax / MOST
 
 
 def plain_int8(
@@ -64,6 +67,6 @@ def plain_int8(
 ) -> Float[Tensor, "rows out"]:
     """What `Int8Linear` computes, written down: both sides rounded to whole numbers, which are multiplied exactly."""
     whole, scale = quantize_weight(weight)
-    top = x.abs().amax(1, keepdim=True)
-    rows = (x * torch.where(top > 0, 127 / top, 0.0)).round()
-    return (rows.double() @ whole.double().T).to(x.dtype) * (top / 127 * scale) + bias
+    absmax = x.abs().amax(1, keepdim=True)
+    rows = (x * torch.where(absmax > 0, 127 / absmax, 0.0)).round()
+    return (rows.double() @ whole.double().T).to(x.dtype) * (absmax / 127 * scale) + bias

@@ -25,7 +25,7 @@ LANES = 8
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "pack": (_COUNT,) * 3 + (_POINTER,) * 2,
-    "pack_turned": (_COUNT,) * 3 + (_POINTER,) * 2,
+    "pack_transposed": (_COUNT,) * 3 + (_POINTER,) * 2,
     "product": (_COUNT,) * 4 + (_POINTER,) * 4,
     "product_each": (_COUNT,) * 4 + (_POINTER,) * 7,
     "product8": (_COUNT,) * 5 + (_POINTER,) * 8,

@@ -1,5 +1,7 @@
 """Products with a weight that stays the same, whose rows are the same bits in any batch: for decoding and for loops."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,6 +10,11 @@ from regard.ops import native
 
 PANEL = 16
 """Columns that lie side by side, as products.c has it."""
+
+
+def panels(columns: Any) -> Any:
+    """A number of columns, or a tensor of them, rounded up to whole panels."""
+    return (columns + PANEL - 1) // PANEL * PANEL
 
 
 class PackedLinear:
@@ -21,22 +28,23 @@ class PackedLinear:
     took less time than torch.addmm with MKL, at 5 rows half, at 40 two thirds, at 320 nine tenths (2026-11-21).
     Float32 on the CPU, no gradients; `native.usable` says where there are kernels. The copy does not follow the weight.
 
-    turned   x ↦ x · weight (+ bias) instead, for a single weight: the way back
+    transposed   x ↦ x · weight (+ bias) instead, for a single weight: the way back
     """
 
     def __init__(
-        self, *weights: Float[Tensor, "out _"], bias: Float[Tensor, "columns"] | None = None, turned: bool = False
+        self, *weights: Float[Tensor, "out _"], bias: Float[Tensor, "columns"] | None = None, transposed: bool = False
     ) -> None:
+        assert len(weights) == 1 or not transposed, "a single weight can be transposed"
         weight = (
             torch.cat([part.detach() for part in weights], dim=1) if len(weights) > 1 else weights[0]
         ).contiguous()
-        self.columns, self.inner = weight.shape[::-1] if turned else weight.shape
-        padded = -(-self.columns // PANEL) * PANEL
+        self.columns, self.inner = weight.shape[::-1] if transposed else weight.shape
+        padded = panels(self.columns)
         self._packed = weight.new_empty(padded * self.inner)
         self._bias = weight.new_zeros(padded)
         if bias is not None:
             self._bias[: self.columns] = bias.detach()
-        pack = "pack_turned" if turned else "pack"
+        pack = "pack_transposed" if transposed else "pack"
         native.call(pack, self.columns, self.inner, weight.shape[1], weight, self._packed)
 
     def __call__(

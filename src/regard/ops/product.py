@@ -52,7 +52,8 @@ class _Tape(Tape):
         self.weight = weight
         packs = native.usable(weight, multiple=1) and len(weight) % PANEL == 0 and torch.get_num_threads() == 1
         self._packed = PackedLinear(weight) if packs else None
-        self._turned: PackedLinear | None = None
+        self._transposed: PackedLinear | None = None
+        self._version = weight._version
         self.inputs: list[Tensor] = []
         self.grads: list[Tensor] = []
 
@@ -63,10 +64,11 @@ class _Tape(Tape):
 
     def back(self, grad: Tensor) -> Tensor:
         """The input's gradient."""
+        assert self.weight._version == self._version, "a loop's weight was changed between its two ways"
         if self._packed is None:
             return grad @ self.weight
-        self._turned = self._turned or PackedLinear(self.weight, turned=True)
-        return self._turned(grad)
+        self._transposed = self._transposed or PackedLinear(self.weight, transposed=True)
+        return self._transposed(grad)
 
 
 class _Anchor(Function):

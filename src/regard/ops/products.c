@@ -18,7 +18,7 @@ EXPORT void pack(int64_t columns, int64_t inner, int64_t stride, const float *we
 }
 
 /* The same of the weight's transpose: rows of `columns` numbers, `stride` floats apart, one for each k. */
-EXPORT void pack_turned(int64_t columns, int64_t inner, int64_t stride, const float *weight, float *packed) {
+EXPORT void pack_transposed(int64_t columns, int64_t inner, int64_t stride, const float *weight, float *packed) {
     for (int64_t first = 0; first < columns; first += PANEL) {
         int64_t some = columns - first < PANEL ? columns - first : PANEL;
         for (int64_t k = 0; k < inner; k++, packed += PANEL) {
@@ -125,24 +125,24 @@ typedef uint8_t octet __attribute__((vector_size(8)));
 
 /* A row x → whole numbers q with x ≈ scale · (q − ZERO), `padded` of them; returns scale, not-a-number for such a row. */
 static float quantize(int64_t inner, int64_t padded, const float *x, uint8_t *q) {
-    floats most = ALL(0.0f), strange = ALL(0.0f);
+    floats most = ALL(0.0f), bad = ALL(0.0f);
     int64_t k = 0;
     for (; k < inner; k += LANES) {
         floats v = k + LANES <= inner ? load(x + k) : load_some(x + k, inner - k, 0.0f);
         most = larger(larger(v, -v), most);
-        strange += v * ALL(0.0f); /* zero, unless there is an infinity or no number */
+        bad += v * ALL(0.0f); /* zero, unless there is an infinity or no number */
     }
-    float top = max_of(most), up = top > 0.0f ? 127.0f / top : 0.0f;
+    float absmax = max_of(most), inverse_scale = absmax > 0.0f ? 127.0f / absmax : 0.0f;
     const floats shift = ALL(12582912.0f); /* 1.5 · 2^23: adding it rounds to a whole number */
     for (k = 0; k < inner; k += LANES) {
         int64_t some = inner - k < LANES ? inner - k : LANES;
         floats v = some == LANES ? load(x + k) : load_some(x + k, some, 0.0f);
-        ints whole = (ints)(v * ALL(up) + shift) - (ints)shift + ZERO;
+        ints whole = (ints)(v * ALL(inverse_scale) + shift) - (ints)shift + ZERO;
         octet bytes = __builtin_convertvector(whole, octet);
         memcpy(q + k, &bytes, some);
     }
     for (k = inner; k < padded; k++) q[k] = ZERO;
-    return top / 127.0f + sum_of(strange);
+    return absmax / 127.0f + sum_of(bad);
 }
 
 /* Sums of products of one panel and `rows` rows of bytes; panels: (padded / QUAD, PANEL, QUAD). */

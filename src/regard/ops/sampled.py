@@ -20,11 +20,11 @@ def draw_words(
 ) -> tuple[Int[Tensor, "words"], Float[Tensor, "words"]]:
     """Ids of about `size` words in rising order, and what to add to the logit of each.
 
-    All words of `targets` are in, which add nothing; n of the other m, each as likely as the next, fill up to `size`
-    (with no room, one: the others are never left out). Each stands for m / n words, so log(m / n) is added to its
-    logit: then the sum of exp(logit) over the drawn words has the sum over the whole vocabulary as its expectation
-    (Horvitz & Thompson 1952). The importance correction of Jean et al. 2015, section 3.2, for words drawn from what the
-    batch lacks.
+    All words of `targets` are in, which add nothing; n of the other m, each as likely as the next, fill up to `size`,
+    and are at least as many as the targets', since few that stand for many make a noisy sum. Each stands for m / n
+    words, so log(m / n) is added to its logit: then the sum of exp(logit) over the drawn words has the sum over the
+    whole vocabulary as its expectation (Horvitz & Thompson 1952). The importance correction of Jean et al. 2015,
+    section 3.2, for words drawn from what the batch lacks.
     """
     order = noise.uniform("readout.words", (vocab,), torch.float64)
     own = torch.zeros(vocab, dtype=torch.bool)
@@ -32,7 +32,7 @@ def draw_words(
     order[own] = -1.0
     count = int(own.sum())
     others = vocab - count
-    drawn = min(max(size - count, 1), others)
+    drawn = min(max(size - count, count), others)
     ids = order.topk(count + drawn, largest=False, sorted=False).indices.sort().values
     extra = torch.zeros(count + drawn, dtype=torch.float32)
     extra[~own[ids]] = math.log(others / drawn) if drawn else 0.0
@@ -48,9 +48,10 @@ def sampled_nll(
     size: int,
     noise: Noise,
 ) -> NllSums:
-    """An estimate of `chunked_nll` from about `size` words; the same where `size` is the whole vocabulary.
+    """`chunked_nll` with the sum over the vocabulary estimated from about `size` words; the same where those are all.
 
-    Label smoothing spreads over the words that are drawn. The gradient of all other rows of `weight` is zero.
+    Label smoothing is not estimated but spread over the drawn words alone, so that with it this is another loss: words
+    of the batch get a larger share. The gradient of the rows of `weight` that are not drawn is zero.
     """
     ids, extra = draw_words(targets, len(weight), size, noise)
     place = torch.empty(len(weight), dtype=torch.int64, device=targets.device)

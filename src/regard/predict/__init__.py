@@ -51,7 +51,7 @@ def load(
     threads             torch's threads, for the whole process; None leaves them as they are
     precision           float32 or float64; None: as the weights were written
     max_source_length   tokens; a longer text gets an empty answer that says so
-    int8                approximate: weights of 7 bits, rows of 8; less time and memory
+    int8                approximate: weights of 7 bits, rows of 8; less time
     shortlist           approximate: only words that the source suggests; `regard shortlist RUN` learns them, once
     overrides           `key=value`, for keys of the recipe that the weights do not depend on, as `search.beam=10`
     """

@@ -11,9 +11,9 @@ import torch
 from regard.data.tokenizer import Tokenizer
 from regard.decode.engine import Encode
 from regard.decode.protocol import Decoder
-from regard.decode.shortlist import Shortlist
 from regard.errors import RegardError
 from regard.model import Seq2Seq
+from regard.predict.shortlist import load_shortlist
 from regard.recipe import Recipe, load_recipe
 from regard.tasks import TASKS
 from regard.tasks.text import TextTask
@@ -72,5 +72,5 @@ def load_member(
     model.to(where, PRECISIONS[precision] if precision else stored).eval().requires_grad_(False)
     words = None
     if shortlist:
-        words = Shortlist.load(run.path, tokenizers["source"].size, tokenizers["target"].size)
+        words = load_shortlist(run, tokenizers)
     return Member(run, recipe, task, tokenizers, model, *model.for_search(int8=int8, shortlist=words), where)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from regard.data.config import SPECIALS
 from regard.data.lexicon import lexical_best, target_counts
 from regard.data.store import Pairs
+from regard.data.tokenizer import PAD, Tokenizer
 from regard.decode.shortlist import FILE, Shortlist
 from regard.errors import RegardError
 from regard.recipe import load_recipe
@@ -39,19 +41,31 @@ def make_shortlist(
     run.weights()  # says best what a folder is that is no trained run
     recipe = load_recipe(run.path / "recipe.yaml", overrides) if overrides else run.recipe
     tokenizers = run.tokenizers()
-    prepared = TASKS[recipe.task](recipe).prepare(tokenizers)
-    shortlist = learn_shortlist(
-        prepared.train, tokenizers["source"].size, tokenizers["target"].size, common=common, best=best
-    )
-    write_bytes(run.path / FILE, shortlist.pack())
+    digests = tokenizer_digests(tokenizers)
+    pairs = TASKS[recipe.task](recipe).prepare(tokenizers).train
+    sizes = tokenizers["source"].size, tokenizers["target"].size
+    shared = digests["source"] == digests["target"]
+    shortlist = learn_shortlist(pairs, *sizes, shared=shared, common=common, best=best)
+    write_bytes(run.path / FILE, shortlist.pack(digests))
     return shortlist
 
 
+def load_shortlist(run: Run, tokenizers: Mapping[str, Tokenizer]) -> Shortlist:
+    """The one that `make_shortlist` kept."""
+    return Shortlist.load(run.path, tokenizer_digests(tokenizers), tokenizers["target"].size)
+
+
+def tokenizer_digests(tokenizers: Mapping[str, Tokenizer]) -> dict[str, str]:
+    """SHA-256 of each side's tokenizer."""
+    return {side: hashlib.sha256(one.to_json().encode()).hexdigest() for side, one in tokenizers.items()}
+
+
 def learn_shortlist(
-    pairs: Pairs, source_vocab: int, target_vocab: int, *, common: int = COMMON, best: int = BEST
+    pairs: Pairs, source_vocab: int, target_vocab: int, *, shared: bool, common: int = COMMON, best: int = BEST
 ) -> Shortlist:
-    """The same from prepared pairs."""
+    """The same from prepared pairs. shared   whether source and target pieces are the same"""
+    best = min(best, target_vocab)
     frequent = np.argsort(-target_counts(pairs, target_vocab), kind="stable")
     first = torch.from_numpy(frequent[frequent >= SPECIALS][:common].copy())
-    found = torch.from_numpy(lexical_best(pairs, source_vocab, target_vocab, best)).long().clamp_min(0)  # 0 is PAD
-    return Shortlist(torch.cat([torch.arange(SPECIALS), first]), found, target_vocab)
+    found = torch.from_numpy(lexical_best(pairs, source_vocab, target_vocab, best)).long()
+    return Shortlist(first, found.where(found >= 0, PAD), target_vocab, shared)

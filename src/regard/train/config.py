@@ -61,8 +61,9 @@ class TrainConfig(Config):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Probability spread over the vocabulary in the training loss; 0.1 as in Szegedy et al. 2016, section 7."""
     sampled_softmax: int = Field(0, ge=0)
-    """Words that the training loss is computed over: the batch's own and others at random, which stand for the rest
-    (after Jean et al. 2015, section 3.2); 0: all. An approximation that saves time; validation is exact either way."""
+    """Words that the training loss is computed over: the batch's own and at least as many others, at random, which
+    stand for the rest (after Jean et al. 2015, section 3.2); 0: all. An approximation that saves time; the log's
+    training loss and accuracy are of it, validation is exact."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of the exponential moving average that is validated and kept, as min(ema, (1+t)/(10+t)); 0 = off."""
     average_last: int = Field(1, ge=1)

@@ -193,7 +193,7 @@ class Run:
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
-            clean(self.path, (*WRITTEN, "curves.png"))
+            clean(self.path, (*WRITTEN, "curves.png", "shortlist.safetensors"))
             clean(self.path / "checkpoint")
             yield
 
