@@ -8,6 +8,7 @@ are scored with the recipe's beam. Give it the machine alone: a recipe of two pr
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -64,12 +65,15 @@ def main() -> None:
     )
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=f"default: {', '.join(RECIPES)}")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipes")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy the runs there, to evaluate and record them")
     parser.add_argument("--no-write", action="store_true", help="print only")
     given = parser.parse_args()
     found = []
     for name in given.recipes or RECIPES:
         with tempfile.TemporaryDirectory() as folder:
             found.append(measure(name, given.set, Path(folder)))
+            if given.keep:
+                shutil.copytree(Path(folder) / "run", given.keep / name)
         table = Table("BLEU on validation", *map(str, THRESHOLDS), "the end", title=name, title_justify="left")
         at = ["–" if minute is None else f"{minute:.1f}" for minute in found[-1]["minutes_until"].values()]
         minutes, score = found[-1]["validation_beam_at_the_end"]
