@@ -10,7 +10,6 @@ from regard.cells.cell import Cell, CellState
 from regard.cells.gru import GRU
 from regard.cells.lstm import LSTM
 from regard.ops import native
-from regard.ops.gates import lstm_gates
 from regard.ops.int8 import Int8Linear
 from regard.ops.packed import PackedLinear
 
@@ -33,12 +32,20 @@ class PackedLSTM:
 
     def step(self, x: Float[Tensor, "rows input"], state: CellState) -> CellState:
         h, c = state
-        return lstm_gates(self._both(torch.cat([x, h], 1)), c)
+        return _lstm(self._both(torch.cat([x, h], 1)), c)
 
     def advance(self, gates: Float[Tensor, "rows gates"], state: CellState) -> CellState:
         """One step from projected input."""
         h, c = state
-        return lstm_gates(self._recurrent(h, gates), c)
+        return _lstm(self._recurrent(h, gates), c)
+
+
+def _lstm(gates: Float[Tensor, "rows gates"], c: Float[Tensor, "rows hidden"]) -> CellState:
+    """`lstm_gates` without a way back; the gates are overwritten."""
+    c = c.contiguous()  # a first state may be a part of a wider row
+    h, after = torch.empty_like(c), torch.empty_like(c)
+    native.call("lstm_forward", *c.shape, gates, c, gates, h, after, None)
+    return h, after
 
 
 class PackedGRU:

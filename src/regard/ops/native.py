@@ -73,18 +73,14 @@ def version() -> str | None:
 def usable(*tensors: Tensor, multiple: int = LANES) -> bool:
     """Whether kernels can take these: float32 on the CPU, rows of a multiple of 8, real numbers in memory (so not
     while a graph is traced)."""
-    return (
-        kernels() is not None
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and all(
-            x.dtype == torch.float32
-            and x.device.type == "cpu"
-            and x.shape[-1] % multiple == 0
-            and type(x) in (Tensor, torch.nn.Parameter)  # a subclass may have no memory of its own
-            for x in tensors
-        )
-    )
+    if kernels() is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    for x in tensors:  # no generator: this is asked many times a step
+        if x.dtype != torch.float32 or x.device.type != "cpu" or x.shape[-1] % multiple:
+            return False
+        if type(x) is not Tensor and type(x) is not torch.nn.Parameter:  # a subclass may have no memory of its own
+            return False
+    return True
 
 
 def counts(lengths: Tensor | None, rows: int, most: int) -> Tensor | None:
@@ -99,5 +95,9 @@ def call(name: str, *arguments: Tensor | int | float | None) -> None:
     """Call a kernel; tensors must be dense and are passed by address, None as the null pointer."""
     compiled = kernels()
     assert compiled is not None, "ask `usable` first"
-    assert all(x.is_contiguous() for x in arguments if isinstance(x, Tensor)), f"{name}: tensors must be dense"
-    getattr(compiled, name)(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments))
+    getattr(compiled, name)(*[_address(x) if isinstance(x, Tensor) else x for x in arguments])
+
+
+def _address(x: Tensor) -> int:
+    assert x.is_contiguous(), "kernels take dense tensors"
+    return x.data_ptr()
