@@ -1,7 +1,8 @@
 """What int8 and shortlists cost and give: `python -m benchmarks.approximate RUN [RUN …]`.
 
-Trained runs decode their validation and test data exactly, with a shortlist, with int8 weights, and with both, on one
-thread, in turn. Scores say what is lost; seconds what is gained. The shortlist is learned here, on a copy of the run.
+Trained runs decode their validation data, or another split, exactly, with a shortlist, with int8 weights, and with
+both, on one thread, in turn. Scores say what is lost; seconds what is gained. The shortlist is learned here, on a copy
+of the run.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ FORMS = {
 }
 
 
-def measure(run: Path, rounds: int) -> dict[str, Any]:
+def measure(run: Path, splits: list[str], rounds: int) -> dict[str, Any]:
     """For each split and form the score, and the seconds of each round."""
     forms = {name: load(run, threads=1, **options) for name, options in FORMS.items()}
     metric = forms["exact"].task.default_metric
     found: dict[str, Any] = {"run": run.name, "metric": metric}
-    for split in ("valid", "test"):
+    for split in splits:
         data, told = split_examples(forms["exact"], split), {}
         seconds: dict[str, list[float]] = {name: [] for name in forms}
         for _ in range(rounds):
@@ -60,22 +61,23 @@ def measure(run: Path, rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.approximate", description=__doc__.partition("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--data", action="append", choices=("valid", "test"), help="default: valid")
     parser.add_argument("--rounds", type=int, default=3, help="times that each decodes (default 3)")
     parser.add_argument("--no-write", action="store_true", help="print only")
     given = parser.parse_args()
-    found = []
+    found, splits = [], given.data or ["valid"]
     for run in given.runs:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(shutil.copytree(run, Path(folder) / run.name))
             make_shortlist(copy)
-            found.append(measure(copy, given.rounds))
-        table = Table("", *(f"{split} {what}" for split in ("valid", "test") for what in ("score", "lost", "speed")))
+            found.append(measure(copy, splits, given.rounds))
+        table = Table("", *(f"{split} {what}" for split in splits for what in ("score", "lost", "speed")))
         for name in FORMS:
-            cells = [found[-1][split][name] for split in ("valid", "test")]
+            cells = [found[-1][split][name] for split in splits]
             table.add_row(name, *(str(cell[key]) for cell in cells for key in ("score", "lost", "times as fast")))
         Console().print(run.name, table)
     if not given.no_write:
-        both = [one[split]["int8, shortlist"] for one in found for split in ("valid", "test")]
+        both = [one[split]["int8, shortlist"] for one in found for split in splits]
         summary = f"int8 and shortlist: at most {max(each['lost'] for each in both)} lost"
         values = {"summary": summary, "threads": 1, "common": COMMON, "best": BEST, "runs": found}
         print(results.write("approximate", "speed", values))
