@@ -94,8 +94,8 @@ class _Run:
         self.track: State = {}  # what else follows the beam, a row per hypothesis
         if needs_history(self.filters):
             self.track["history"] = torch.empty(rows, 0, dtype=torch.int64, device=device)
-        # These speak of tokens and not of columns; and a sum over probabilities is to have one order.
-        self.by_token = bool(self.track) or lanes.prefix.numel() > 0 or config.method == "sample"
+        # Histories and prefixes speak of tokens, not of columns; and sampling sums over a row in one order.
+        self.needs_tokens = "history" in self.track or lanes.prefix.numel() > 0 or config.method == "sample"
         if config.coverage_penalty:
             self.track["coverage"] = torch.zeros(rows, source.src_len, dtype=torch.float64, device=device)
 
@@ -104,7 +104,7 @@ class _Run:
         output, self.state = self.decoder.step(self.tokens, self.state, self.source)
         shape = len(self.lanes), self.beam, -1
         scores, words = log_probs(output), output.words
-        if words is not None and self.by_token:
+        if words is not None and self.needs_tokens:
             scores, words = by_token(scores, output), None
         scores = scores.view(shape)
         coverage = self._look(output)

@@ -50,22 +50,23 @@ class _Tape(Tape):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = weight
-        packs = native.usable(weight, multiple=1) and len(weight) % PANEL == 0 and torch.get_num_threads() == 1
-        self._packed = PackedLinear(weight) if packs else None
+        self._packs = native.usable(weight, multiple=1) and len(weight) % PANEL == 0 and torch.get_num_threads() == 1
+        self._packed: PackedLinear | None = None  # made with the first step: not every loop comes to have one
         self._transposed: PackedLinear | None = None
         self._version = weight._version
         self.inputs: list[Tensor] = []
         self.grads: list[Tensor] = []
 
     def forward(self, x: Tensor, addend: Tensor | None) -> Tensor:
-        if self._packed is not None and native.usable(x, multiple=1):
+        if self._packs and native.usable(x, multiple=1):
+            self._packed = self._packed or PackedLinear(self.weight)
             return self._packed(x, addend)
         return x @ self.weight.T if addend is None else torch.addmm(addend, x, self.weight.T)
 
     def back(self, grad: Tensor) -> Tensor:
         """The input's gradient."""
         assert self.weight._version == self._version, "a loop's weight was changed between its two ways"
-        if self._packed is None:
+        if not self._packs:
             return grad @ self.weight
         self._transposed = self._transposed or PackedLinear(self.weight, transposed=True)
         return self._transposed(grad)

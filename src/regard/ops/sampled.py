@@ -1,7 +1,8 @@
 """Cross-entropy over a part of the vocabulary: an approximation, for training alone.
 
-Half of a small model's training time can go into scores of words that no sentence of the batch has. Here the softmax
-runs over the batch's own target words and some drawn at random, which stand for all the others.
+Over a quarter of a small model's training time goes into scores (28 % at hidden 320 with 6,000 pieces), most of them of
+words that no sentence of the batch has. Here the softmax runs over the batch's own target words and some drawn at
+random, which stand for all the others.
 """
 
 import math
