@@ -3,6 +3,9 @@
 The recipe's own training, by `regard train`, on one process, on two processes and on two threads, one after the other
 and all of it several times over, so that a machine that slows down slows all of them. Tokens per second are those of
 the run's log, without its first lines; each process has the recipe's batch, and so twice as many tokens an update.
+
+Two trainings side by side, which know nothing of each other, are what the machine has to give: cores share their
+clock, cache and memory. Two processes of one training cannot be faster.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -22,22 +24,29 @@ from regard.errors import RegardError
 from regard.recipe import load_recipe
 from regard.train.log import EVERY_UPDATE
 
+ALONE = ["train.processes=1", "train.threads=1"]
 WAYS = {
-    "one process": ["train.processes=1", "train.threads=1"],
-    "two processes": ["train.processes=2", "train.threads=1"],
-    "one process, two threads": ["train.processes=1", "train.threads=2"],
+    "one process": (1, ALONE),
+    "two processes": (1, ["train.processes=2", "train.threads=1"]),
+    "one process, two threads": (1, ["train.processes=1", "train.threads=2"]),
+    "two trainings side by side": (2, ALONE),
 }
+"""how many trainings at once, and what they change in the recipe"""
 
 
-def measure(recipe: str, overrides: Sequence[str], updates: int, folder: Path) -> list[int]:
-    """Target tokens per second of each line of the log past the first ones."""
-    run, output = folder / "run", folder / "output.txt"
+def measure(recipe: str, way: str, updates: int, folder: Path) -> list[int]:
+    """Target tokens per second of each line of the log past the first ones; of trainings at once, the sums."""
+    trainings, overrides = WAYS[way]
     changes = [f"train.updates={EVERY_UPDATE + updates}", "train.validate_sentences=8", "train.log_every=10"]
     resolved = load_recipe(recipe, [*changes, *overrides])
-    process = start_training(resolved, run, output=output)
-    if wait(process, lambda: False) or process.returncode:
-        raise RegardError(f"training ended with status {process.returncode}:\n{tail(output)}")
-    return [each["tokens_per_second"] for each in records(run, "train") if each["update"] > EVERY_UPDATE]
+    runs = [folder / str(number) / "run" for number in range(trainings)]
+    outputs = [folder / f"output-{number}.txt" for number in range(trainings)]
+    processes = [start_training(resolved, run, output=output) for run, output in zip(runs, outputs, strict=True)]
+    for process, output in zip(processes, outputs, strict=True):
+        if wait(process, lambda: False) or process.returncode:
+            raise RegardError(f"training ended with status {process.returncode}:\n{tail(output)}")
+    logs = [[each for each in records(run, "train") if each["update"] > EVERY_UPDATE] for run in runs]
+    return [sum(each["tokens_per_second"] for each in lines) for lines in zip(*logs, strict=True)]
 
 
 def main() -> None:
@@ -49,9 +58,9 @@ def main() -> None:
     given = parser.parse_args()
     found: dict[str, list[list[int]]] = {way: [] for way in WAYS}
     for _ in range(given.rounds):
-        for way, overrides in WAYS.items():
+        for way, speeds in found.items():
             with tempfile.TemporaryDirectory() as folder:
-                found[way].append(measure(given.recipe, overrides, given.updates, Path(folder)))
+                speeds.append(measure(given.recipe, way, given.updates, Path(folder)))
     medians = {way: statistics.median(speed for run in runs for speed in run) for way, runs in found.items()}
     ratios = {
         way: [
@@ -66,7 +75,9 @@ def main() -> None:
         table.add_row(way, f"{median:,.0f}", f"{median / medians['one process']:.2f}", rounds)
     Console().print(table)
     if not given.no_write:
-        summary = f"two processes {medians['two processes'] / medians['one process']:.2f} × one"
+        shares = {way: f"{median / medians['one process']:.2f}" for way, median in medians.items()}
+        summary = f"two processes {shares['two processes']} × one, two trainings side by side "
+        summary += shares["two trainings side by side"]
         values = {"summary": summary, "recipe_name": given.recipe, "updates": given.updates}
         print(results.write("processes", "speed", {**values, "tokens_per_second": found, "ratios": ratios}))
 
