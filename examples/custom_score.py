@@ -26,6 +26,7 @@ class CosineScore(nn.Module):
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
+        self.key_dim = query_dim
         self.project = nn.Linear(memory_dim, query_dim, bias=False)
         self.sharpness = nn.Parameter(torch.tensor(5.0))
 

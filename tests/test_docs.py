@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import gzip
+import importlib
 import io
 import os
 import re
@@ -38,6 +39,8 @@ import pytest
 import regard
 import regard.recipe
 from regard import cli
+from regard.attend import COVERAGES, NORMALIZERS, SCOPES, SCORES
+from regard.cli.parts import KINDS
 from regard.ops import native
 from regard.predict import Prediction
 
@@ -126,13 +129,34 @@ def keys() -> set[str]:
 def test_keys_exist(path: Path) -> None:
     known = keys()
     sections = {key.partition(".")[0] for key in known}
-    leaves = {key.rpartition(".")[2] for key in known} | set(vars(Prediction())) | {"token_log_probs"}
+    leaves = {key.rpartition(".")[2] for key in known} | set(vars(Prediction())) | {"token_log_probs"} | parts()
     for span in re.findall(r"`([^`\n]+)`", prose(path)):
         key = span.partition("=")[0]
         if re.fullmatch(r"[a-z]+(\.[a-z_]+)+", key) and key.partition(".")[0] in sections:
             assert key in known, f"{path.name}: `{span}`"
         elif re.fullmatch(r"[a-z]+(_[a-z]+)+", key):
             assert key in leaves, f"{path.name}: `{span}`"
+
+
+def parts() -> set[str]:
+    """What a recipe may call a part."""
+    homes = {home for kind in KINDS.values() for home in kind}
+    return {name for module, dictionary in homes for name in getattr(importlib.import_module(module), dictionary)}
+
+
+def test_papers_names_files_and_tests_that_exist_and_every_part_of_attention() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (REPOSITORY / "docs" / "papers.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and "`" in line
+    ]
+    for part, paper, file, test, _ in rows:
+        assert paper, part
+        assert (REPOSITORY / "src" / "regard" / file.strip("`")).is_file(), file
+        module, name = test.strip("`").split("::")
+        assert f"def {name}(" in (REPOSITORY / "tests" / module).read_text(encoding="utf-8"), test
+    told = {name for part, *_ in rows for name in re.findall(r"`(\w+)`", part)}
+    assert told >= {*SCORES, *SCOPES, *NORMALIZERS, *COVERAGES} - {"whole"}
 
 
 @named(PAGES)

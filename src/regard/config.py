@@ -42,5 +42,10 @@ def choice(parts: Mapping[str, type]) -> Any:
     ]
 
 
+def optional(part: Any) -> Any:
+    """The type of a recipe key that may also say `none`."""
+    return Annotated[part | None, BeforeValidator(lambda value: None if value == "none" else value)]
+
+
 def _named(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value

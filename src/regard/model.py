@@ -25,6 +25,7 @@ from regard.model_config import ModelConfig
 from regard.ops.int8 import Int8Linear
 from regard.ops.noise import Noise
 from regard.ops.packed import PackedLinear
+from regard.ops.reinforce import reinforce
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,7 @@ class Seq2Seq(nn.Module):
         if config.tie == "all":
             assert source_vocab == target_vocab, "tie: all needs one vocabulary; the recipe is checked for it"
         self.source_embedding = embedding if config.tie == "all" else Embedding(source_vocab, config.embed)
-        self.encoder = ENCODERS[config.encoder.type](
-            config.encoder, input_size=config.embed, dropout=config.dropout
-        )
+        self.encoder = ENCODERS[config.encoder.type](config.encoder, input_size=config.embed, dropout=config.dropout)
         self.decoder = DECODERS[config.decoder.type](
             config.decoder,
             embedding=embedding,
@@ -106,17 +105,21 @@ class Seq2Seq(nn.Module):
             )
         return _Encode(self.source_embedding, self.encoder), cast(Decoder, self.decoder)
 
-    def loss(
-        self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None, sampled: int = 0
-    ) -> LossSums:
+    def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None, sampled: int = 0) -> LossSums:
         """The teacher-forced loss of a batch; `noise` None switches every dropout off, and sampling (`Readout.nll`)."""
         source = self.decoder.prepare([self.encode(batch.source, batch.source_lengths, noise)])
-        features, _ = self.decoder.teacher_forced(source, batch.target_in, noise)
-        real = (batch.target_out != PAD).flatten().nonzero()[:, 0]  # no product is spent on padding
-        sums = self.decoder.readout.nll(
-            features.flatten(0, 1)[real], batch.target_out.flatten()[real], smoothing, noise, sampled
-        )
-        return LossSums(sums.loss, sums.nll, batch.tokens, sums.correct)
+        features, trace = self.decoder.teacher_forced(source, batch.target_in, noise)
+        valid = batch.target_out != PAD
+        real = valid.flatten().nonzero()[:, 0]  # no product is spent on padding
+        found, targets = features.flatten(0, 1)[real], batch.target_out.flatten()[real]
+        sums = self.decoder.readout.nll(found, targets, smoothing, noise, sampled)
+        loss = sums.loss
+        if trace.penalty is not None:
+            loss = loss + (trace.penalty * valid).sum()
+        if trace.sampled:
+            rewards = valid.to(features).masked_scatter(valid, self.decoder.readout.log_likelihoods(found, targets))
+            loss = loss + sum(reinforce(rewards, valid, each.log_prob, each.baseline) for each in trace.sampled)
+        return LossSums(loss, sums.nll, batch.tokens, sums.correct)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from regard.attend import SCORES, Attention
-from regard.config import Config, choice
+from regard.config import Config, choice, optional
 from regard.decode import DECODERS
 from regard.encode import ENCODERS
-
-OptionalAttention = Annotated[
-    Attention.Config | None, BeforeValidator(lambda value: None if value == "none" else value)
-]
 
 
 class ModelConfig(Config):
@@ -29,7 +25,7 @@ class ModelConfig(Config):
     output_dropout: float = Field(0.3, ge=0, lt=1)
     """Of the projected features just before the output layer, token by token."""
     encoder: choice(ENCODERS) = "birnn"  # type: ignore[valid-type]
-    attention: OptionalAttention = Attention.Config()
+    attention: optional(Attention.Config) = Attention.Config()  # type: ignore[valid-type]
     """`none`: the decoder sees the encoder's final state alone."""
     decoder: choice(DECODERS) = "recurrent"  # type: ignore[valid-type]
 
@@ -38,11 +34,8 @@ class ModelConfig(Config):
         attention = self.attention
         if attention is None:
             return self
-        if attention.dim % attention.heads:
-            raise ValueError(
-                f"attention.dim {attention.dim} cannot be split over {attention.heads} heads: "
-                "choose a multiple of the number of heads"
-            )
+        if conflict := attention.conflict():
+            raise ValueError(conflict)
         memory = self.encoder.hidden * (2 if self.encoder.bidirectional else 1)
         needs_same = getattr(SCORES[attention.score.type], "same_size", False)
         if needs_same and attention.heads == 1 and memory != self.decoder.hidden:

@@ -66,7 +66,7 @@ def explain(error: ValidationError, model: type[BaseModel], values: Any, places:
 def _sentence(item: Any, path: Path, model: type[BaseModel], values: Any, places: Places) -> str:
     kind, dotted, annotation = item["type"], ".".join(map(str, path)), _annotation(path, model)
     if kind == "extra_forbidden":
-        return f"{places.find(path, key=True)}: {_unknown(path, model)}"
+        return f"{places.find(path, key=True)}: {_unknown(path, model, values)}"
     if kind == "missing" and path == item["loc"]:
         return f"{places.find(path, key=True)}: {dotted} is missing; it must be {describe(annotation)}."
     if kind in ("value_error", "assertion_error"):  # raised by a part's own validator, in its own words
@@ -121,10 +121,13 @@ def did_you_mean(word: str, choices: Sequence[str], *, prefix: str = "") -> str:
     return "; did you mean " + " or ".join(prefix + choice for choice in near) + "?" if near else ""
 
 
-def _unknown(path: Path, model: type[BaseModel]) -> str:
+def _unknown(path: Path, model: type[BaseModel], values: Any) -> str:
     parent, word = path[:-1], str(path[-1])
     dotted, prefix = ".".join(map(str, path)), "".join(f"{part}." for part in parent)
-    siblings = [name for part in _models(_annotation(parent, model)) for name in part.model_fields]
+    parts, around = _models(_annotation(parent, model)), _value(parent, values)
+    if isinstance(around, dict) and "type" in around:  # one of several parts, chosen by name
+        parts = [part for part in parts if describe(part) == around["type"]] or parts
+    siblings = list(dict.fromkeys(name for part in parts for name in part.model_fields))
     if not difflib.get_close_matches(word, siblings, n=1, cutoff=0.6):
         last: dict[str, list[str]] = {}  # the same word may be right in another place
         for key in all_keys(model):

@@ -4,9 +4,11 @@ import itertools
 
 import pytest
 import torch
+from tests import covering
 
-from regard.attend import NORMALIZERS, SCOPES, SCORES, Attention
+from regard.attend import COVERAGES, NORMALIZERS, SCOPES, SCORES, Attention
 from regard.attend.memory import Memory, valid_steps
+from regard.ops.noise import Noise
 
 QUERY = MEMORY = 6
 
@@ -26,51 +28,112 @@ def build(**config):
     return Attention(Attention.Config.model_validate(config), query_dim=QUERY, memory_dim=MEMORY).double()
 
 
-def run(attention, source, query, steps=3):
+def run(attention, source, query, steps=3, noise=None):
     """`steps` queries one after the other, threading the state."""
     attended = attention.prepare(source)
-    state = attention.start(query.shape[0] * query.shape[1], query.device)
+    state = attention.start(attended, queries=query.shape[1])
     found = []
-    for _ in range(steps):
-        context, weights, state, aux = attention(query, attended, state)
+    for step in range(steps):
+        now = None if noise is None else noise.under(f"step.{step}")
+        context, weights, state, aux = attention(query, attended, state, now)
         found.append((context, weights, aux))
         query = query.roll(1, -1)
     return found
 
 
-PRODUCT = list(itertools.product(SCORES, SCOPES, NORMALIZERS, [1, 2, 4]))
+SETTINGS = {
+    "window": {"width": 1},
+    "local_m": {"width": 1},
+    "local_p": {"width": 1},
+    "blocks": {"size": 2},
+    "location": {"filters": 2, "width": 1},
+    "mocha": {"chunk": 2},
+}
+"""What makes parts do, on five steps, what they do on fifty."""
+MODES = [{"type": name} for name in NORMALIZERS]
+MODES += [{"type": "softmax", "temperature": 0.5}]
+MODES += [{"type": name, "mode": "hard"} for name in ("monotonic", "mocha")]
+AXES = {
+    "score": list(SCORES),
+    "scope": list(SCOPES),
+    "normalizer": [tuple(mode.items()) for mode in MODES],
+    "coverage": ["none", *COVERAGES],
+    "heads": [1, 2],
+}
 
 
-@pytest.mark.parametrize(("score", "scope", "normalizer", "heads"), PRODUCT)
-def test_contract(score, scope, normalizer, heads):
-    scope = {"type": "window", "width": 1} if scope == "window" else scope
-    attention = build(score=score, scope=scope, normalizer=normalizer, heads=heads)
+def settings(case):
+    """A case as a recipe has it."""
+    parts = {key: {"type": case[key], **SETTINGS.get(case[key], {})} for key in ("score", "scope")}
+    kind = dict(case["normalizer"])
+    coverage = None if case["coverage"] == "none" else case["coverage"]
+    return {**parts, "normalizer": {**SETTINGS.get(kind["type"], {}), **kind}, "coverage": coverage,
+            "heads": case["heads"], "dim": 8}  # fmt: skip
+
+
+def legal(case):
+    return Attention.Config.model_validate(settings(case)).conflict() is None
+
+
+CASES = covering.cases(AXES, legal)
+EVERY = [pytest.param(case, id=covering.name(case)) for case in CASES]
+EVERY += [
+    pytest.param(case, id=covering.name(case), marks=pytest.mark.slow)
+    for case in covering.product(AXES, legal)
+    if case not in CASES
+]
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_contract(case):
+    attention = build(**settings(case))
     source, query = memory(), torch.randn(2, 3, QUERY, dtype=torch.float64)
-    for context, weights, _ in run(attention, source, query):
+    for context, weights, aux in run(attention, source, query):
         assert context.shape == (2, 3, attention.context_dim) and weights.shape == (2, 3, 5)
         assert (weights >= 0).all() and (weights[1, :, 3:] == 0).all()
-        if attention.normalizer.sums_to_one:
-            torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, dtype=torch.float64))
+        total = weights.sum(-1)
+        if attention.normalizer.sums_to_one and attention.scope.sums_to_one:
+            torch.testing.assert_close(total, torch.ones(2, 3, dtype=torch.float64))
+        assert (total <= 1 + 1e-9).all()
+        assert all(part.shape == (2, 3) for name, part in aux.items() if name != "heads")
     alone = memory()
     alone = Memory(alone.values[1:, :3], alone.src_valid[1:, :3], alone.lengths[1:], alone.summary[1:])
-    for (context, weights, _), (one_context, one_weights, _) in zip(
+    for (context, weights, aux), (one_context, one_weights, one_aux) in zip(
         run(attention, source, query), run(attention, alone, query[1:]), strict=True
     ):
         torch.testing.assert_close(one_context, context[1:])  # same alone and in a padded batch
         torch.testing.assert_close(one_weights, weights[1:, :, :3])
+        for name in aux.keys() - {"heads"}:
+            torch.testing.assert_close(one_aux[name], aux[name][1:])
+    again = Attention(
+        Attention.Config.model_validate_json(Attention.Config.model_validate(settings(case)).model_dump_json()),
+        query_dim=QUERY,
+        memory_dim=MEMORY,
+    ).double()
+    again.load_state_dict(attention.state_dict())  # saved and loaded
+    for first, second in zip(run(attention, source, query), run(again, source, query), strict=True):
+        assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
 
 
-@pytest.mark.parametrize(("score", "scope", "normalizer", "heads"), PRODUCT)
-def test_gradients(score, scope, normalizer, heads):
-    attention = build(score=score, scope=scope, normalizer=normalizer, heads=heads)
+STRAIGHT = (("type", "hard_gumbel"),)
+"""Its gradients are not those of its weights: a test of its own, below."""
+
+
+@pytest.mark.parametrize("case", [each for each in EVERY if each.values[0]["normalizer"] != STRAIGHT])
+def test_gradients(case, no_shape_checks):
+    """Of contexts, weights, penalties and what was sampled, by queries and values, in training."""
+    attention = build(**settings(case))
     source = memory()
     query = torch.randn(2, 2, QUERY, dtype=torch.float64, requires_grad=True)
     values = source.values.clone().requires_grad_()
 
     def attend(query, values):
-        return run(attention, Memory(values, source.src_valid, source.lengths, source.summary), query, 2)[1][:2]
+        given = Memory(values, source.src_valid, source.lengths, source.summary)
+        context, weights, aux = run(attention, given, query, 2, Noise(1, 1))[1]
+        parts = [part for name, part in sorted(aux.items()) if name not in ("heads", "baseline")]
+        return [part for part in (context, weights, *parts) if part.requires_grad]
 
-    plain = scope == "whole" and heads == 1  # every element of the Jacobian; elsewhere random directions of it
+    plain = case["scope"] == "whole" and case["heads"] == 1  # each element of the Jacobian; else random directions
     assert torch.autograd.gradcheck(attend, (query, values), fast_mode=not plain)
 
 
@@ -89,9 +152,10 @@ def test_score_is_its_equation(name):
             "additive": lambda q=q, m=m: (
                 score.weight.weight[0] @ torch.tanh(score.query.weight @ q + score.key.weight @ m + score.key.bias)
             ),
-            "concat": lambda q=q, m=m: (
-                score.weight.weight[0] @ torch.tanh(score.both.weight @ torch.cat([q, m]))
+            "location": lambda q=q, m=m: (  # of the first step, which has no weights before it
+                score.weight.weight[0] @ torch.tanh(score.query.weight @ q + score.key.weight @ m + score.key.bias)
             ),
+            "concat": lambda q=q, m=m: score.weight.weight[0] @ torch.tanh(score.both.weight @ torch.cat([q, m])),
         }[name]()
         torch.testing.assert_close(found[b, 0, s], expected)
 
@@ -104,9 +168,7 @@ def test_heads_equal_torch_multihead_attention():
             part.weight.copy_(torch.eye(3))
     other = torch.nn.MultiheadAttention(6, 2, bias=False, batch_first=True, dtype=torch.float64)
     with torch.no_grad():
-        other.in_proj_weight.copy_(
-            torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
-        )
+        other.in_proj_weight.copy_(torch.cat([attention.query.weight, attention.key.weight, attention.value.weight]))
         other.out_proj.weight.copy_(attention.merge.weight)
     source, query = memory(), torch.randn(2, 3, QUERY, dtype=torch.float64)
     context, weights, _, aux = attention(query, attention.prepare(source), {})
@@ -151,3 +213,11 @@ def test_queries_share_a_sentence_as_they_would_have_it_alone():
     for k in range(7):
         one, _, _, _ = attention(query[:, k : k + 1], attention.prepare(source), {})
         torch.testing.assert_close(context[:, k : k + 1], one)
+
+
+def test_what_cannot_work_together_is_refused_with_the_reason():
+    for name, scope in itertools.product(("monotonic", "mocha"), SCOPES):
+        conflict = Attention.Config(normalizer=name, scope=scope).conflict()
+        assert (conflict is None) == (scope == "whole")
+        assert conflict is None or f"normalizer {name} moves over the source" in conflict
+    assert "cannot be split over 3 heads" in Attention.Config(dim=8, heads=3).conflict()

@@ -1,11 +1,10 @@
 """The decoder's two roads are one: step by step equals teacher-forced, in every combination of its settings."""
 
-import itertools
-
 import pytest
 import torch
+from tests import covering
 
-from regard.attend import SCORES, Attention
+from regard.attend import COVERAGES, NORMALIZERS, SCOPES, SCORES, Attention
 from regard.attend.memory import Memory, valid_steps
 from regard.cells import CELLS
 from regard.decode import DECODERS, select
@@ -26,7 +25,7 @@ def memory(lengths=(5, 3)):
     return Memory(values, valid_steps(lengths, src_len), lengths, summary)
 
 
-def build(attention=None, memories=1, tied=True, **config):
+def build(attention=None, memories=1, tied=True, dropout=0.5, **config):
     torch.manual_seed(1)
     embedding = Embedding(VOCAB, EMBED)
     kind = DECODERS["recurrent"]
@@ -37,34 +36,70 @@ def build(attention=None, memories=1, tied=True, **config):
         attention=attention,
         memory_dims=[MEMORY] * memories,
         summary_size=6 * memories,
-        dropout=0.5,
+        dropout=dropout,
     ).double()
 
 
-def stepwise(decoder, source, inputs):
+def stepwise(decoder, source, inputs, noise=None):
     state, logits, weights = decoder.start(source), [], []
-    for tokens in inputs.unbind(1):
-        output, state = decoder.step(tokens, state, source)
+    for t, tokens in enumerate(inputs.unbind(1)):
+        output, state = decoder.step(tokens, state, source, None if noise is None else noise.under(f"step.{t}"))
         logits.append(output.scores)
         weights.append(output.weights)
     return torch.stack(logits, 1), None if weights[0] is None else torch.stack(weights, 1)
 
 
-WINDOW = Attention.Config(score="general", scope={"type": "window", "width": 1}, dim=8)
+NARROW = {"window": {"width": 1}, "local_m": {"width": 1}, "local_p": {"width": 1}, "blocks": {"size": 2}}
 ATTENTIONS = {name: Attention.Config(score=name, dim=8) for name in SCORES}
-ATTENTIONS |= {"none": None, "window": WINDOW, "heads": Attention.Config(heads=2, dim=8)}
-SETTINGS = [
-    {"cell": cell, "attend": attend, "input_feeding": feeding, **extra}
-    for cell, attend, feeding, extra in itertools.product(
-        CELLS, ["before", "after"], [True, False], [{}, {"layers": 3, "residual": True, "deep_output": True}]
-    )
+ATTENTIONS |= {name: Attention.Config(scope={"type": name, **NARROW.get(name, {})}, dim=8) for name in SCOPES}
+ATTENTIONS |= {name: Attention.Config(normalizer=name, dim=8) for name in NORMALIZERS}
+ATTENTIONS |= {
+    f"{name}-hard": Attention.Config(normalizer={"type": name, "mode": "hard"}, dim=8)
+    for name in ("monotonic", "mocha")
+}
+ATTENTIONS |= {name: Attention.Config(coverage=name, dim=8) for name in COVERAGES}
+ATTENTIONS |= {"none": None, "heads": Attention.Config(heads=2, dim=8)}
+ATTENTIONS["all"] = Attention.Config(score="location", normalizer="mocha", coverage="sum", heads=2, dim=8)
+AXES = {
+    "attention": list(ATTENTIONS),
+    "cell": list(CELLS),
+    "attend": ["before", "after"],
+    "input_feeding": [True, False],
+    "deep": [False, True],
+}
+CASES = covering.cases(AXES)
+EVERY = [pytest.param(case, id=covering.name(case)) for case in CASES]
+EVERY += [
+    pytest.param(case, id=covering.name(case), marks=pytest.mark.slow)
+    for case in covering.product(AXES)
+    if case not in CASES
 ]
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())))
-def test_step_equals_teacher_forced_and_alone_equals_batched(settings, attention):
-    decoder, source = build(ATTENTIONS[attention], **settings), None
+def decoder_of(case, **config):
+    deep = {"layers": 3, "residual": True, "deep_output": True} if case["deep"] else {}
+    settings = {name: case[name] for name in ("cell", "attend", "input_feeding")}
+    return build(ATTENTIONS[case["attention"]], **settings, **deep, **config)
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_step_equals_teacher_forced_with_the_same_noise(case, no_shape_checks):
+    """In training, where attention may sample and be pushed by noise."""
+    decoder = decoder_of(case, dropout=0.0)
+    source = decoder.prepare([memory()])
+    features, trace = decoder.teacher_forced(source, TARGETS, Noise(1, 1), keep_weights=True)
+    logits, weights = stepwise(decoder, source, TARGETS, Noise(1, 1))
+    torch.testing.assert_close(decoder.readout.logits(features), logits)
+    if weights is not None:
+        torch.testing.assert_close(trace.weights, weights)
+    parts = ATTENTIONS[case["attention"]] or Attention.Config()
+    samples = parts.normalizer.type == "hard"
+    assert (trace.penalty is not None) == (samples or parts.coverage is not None) and len(trace.sampled) == samples
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_step_equals_teacher_forced_and_alone_equals_batched(case, no_shape_checks):
+    attention, decoder, source = case["attention"], decoder_of(case), None
     source = decoder.prepare([memory()])
     features, trace = decoder.teacher_forced(source, TARGETS, keep_weights=True)
     logits, weights = stepwise(decoder, source, TARGETS)

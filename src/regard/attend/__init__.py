@@ -1,6 +1,6 @@
-"""Attention, put together from small parts: a scope, a score, a normalizer."""
+"""Attention, put together from small parts: a scope, a score, a normalizer, coverage."""
 
 from regard.attend.attention import Attended, Attention
-from regard.attend.parts import NORMALIZERS, SCOPES, SCORES
+from regard.attend.parts import COVERAGES, NORMALIZERS, SCOPES, SCORES
 
-__all__ = ["NORMALIZERS", "SCOPES", "SCORES", "Attended", "Attention"]
+__all__ = ["COVERAGES", "NORMALIZERS", "SCOPES", "SCORES", "Attended", "Attention"]

@@ -33,6 +33,7 @@ class AdditiveScore(nn.Module):
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
+        self.key_dim = dim
         self.query = nn.Linear(query_dim, dim, bias=False)
         self.key = nn.Linear(memory_dim, dim)
         self.weight = nn.Linear(dim, 1, bias=False)
@@ -90,7 +91,7 @@ class ConcatScore(nn.Module):
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
-        self.query_dim = query_dim
+        self.query_dim, self.key_dim = query_dim, dim
         self.both = nn.Linear(query_dim + memory_dim, dim, bias=False)
         self.weight = nn.Linear(dim, 1, bias=False)
 

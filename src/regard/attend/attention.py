@@ -1,6 +1,8 @@
-"""Attention as the composition of scope, score and normalizer, with any number of heads."""
+"""Attention as the composition of scope, score, normalizer and coverage, with any number of heads."""
 
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,11 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regard import config
+from regard.attend.coverage import Coverage
 from regard.attend.memory import Memory
 from regard.attend.normalizers import Softmax
-from regard.attend.parts import NORMALIZERS, SCOPES, SCORES
-from regard.attend.scope import AttentionState, Candidates, WholeSource
-from regard.config import choice
+from regard.attend.parts import COVERAGES, NORMALIZERS, SCOPES, SCORES
+from regard.attend.question import AttentionState, Question
+from regard.attend.scope import Candidates, WholeSource
+from regard.config import choice, optional
 from regard.ops.attention import AttentionLoop
 from regard.ops.noise import Noise
 
@@ -41,18 +45,20 @@ class Attended:
 class Attention(nn.Module):
     """Attend(query, memory) → context, weights.
 
-    Scope: which steps are seen. Score: how well each matches. Normalizer: the weights. The context is the sum
-    of values by weight. Several heads (Vaswani et al. 2017, section 3.2.2) project query, keys and values to `dim`
-    features in all, attend separately, and project their contexts, side by side, to `dim`; heads live in the batch
-    dimension, so no part knows of them, and one score, with weights of its own, serves all heads.
+    Scope: which steps are seen. Score: how well each matches, with what is remembered of earlier weights (location,
+    coverage) added to the keys. Normalizer: the weights. The context is the sum of values by weight. Several heads
+    (Vaswani et al. 2017, section 3.2.2) project query, keys and values to `dim` features in all, attend separately, and
+    project their contexts, side by side, to `dim`; heads live in the batch dimension, so no part knows of them, and one
+    score, with weights of its own, serves all heads.
 
         attention = Attention(Attention.Config(score="dot"), query_dim=64, memory_dim=64)
         attended = attention.prepare(memory)                                   # once per batch
+        state = attention.start(attended)
         context, weights, state, aux = attention(query, attended, state)       # query (batch, queries, 64)
     """
 
     class Config(config.Config):
-        """Scope, score, normalizer and heads."""
+        """Scope, score, normalizer, coverage and heads."""
 
         score: choice(SCORES) = "additive"  # type: ignore[valid-type]
         """Additive: the best in Britz et al. 2017, section 4.5, and it asks no sizes to be equal."""
@@ -60,11 +66,28 @@ class Attention(nn.Module):
         """The whole source: sentences are short."""
         normalizer: choice(NORMALIZERS) = "softmax"  # type: ignore[valid-type]
         """Softmax: the convention."""
+        coverage: optional(choice(COVERAGES)) = None  # type: ignore[valid-type]
+        """None: short outputs seldom repeat themselves. `sum` for summaries (See et al. 2017)."""
         heads: int = Field(1, ge=1)
         """One, the convention: a recurrent decoder has a single state to ask with."""
         dim: int = Field(256, ge=1)
         """Size of the hidden layer of additive and concat scores, of scaled_dot's projections, and of all heads
         together; the size of the decoder's state is the convention."""
+
+        def conflict(self) -> str | None:
+            """Why these parts cannot work together, if they cannot."""
+            if self.dim % self.heads:
+                return (
+                    f"attention.dim {self.dim} cannot be split over {self.heads} heads: "
+                    "choose a multiple of the number of heads"
+                )
+            name, scope = self.normalizer.type, self.scope.type
+            if getattr(NORMALIZERS[name], "whole_source", False) and SCOPES[scope] is not WholeSource:
+                return (
+                    f"attention.normalizer {name} moves over the source step by step, and attention.scope {scope} "
+                    "hides steps from it: choose scope whole"
+                )
+            return None
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int) -> None:
         super().__init__()
@@ -77,14 +100,25 @@ class Attention(nn.Module):
             self.value = nn.Linear(memory_dim, config.dim, bias=False)
             self.merge = nn.Linear(config.dim, config.dim, bias=False)
             query_dim = memory_dim = size
-        self.scope = SCOPES[config.scope.type](config.scope)
-        self.score = SCORES[config.score.type](
-            config.score, query_dim=query_dim, memory_dim=memory_dim, dim=size
+        self.scope = SCOPES[config.scope.type](config.scope, query_dim=query_dim, dim=size)
+        self.normalizer = NORMALIZERS[config.normalizer.type](config.normalizer, query_dim=query_dim)
+        score, sizes = SCORES[config.score.type], {"query_dim": query_dim, "memory_dim": memory_dim, "dim": size}
+        scores = [score(config.score, **sizes) for _ in range(self.normalizer.scores)]
+        self.score: Any = scores[0] if len(scores) == 1 else ScoreStack(scores)
+        self.coverage: Coverage | None = None
+        if config.coverage is not None:
+            self.coverage = COVERAGES[config.coverage.type](config.coverage, key_dim=self.score.key_dim)
+        self.recalling: list[Any] = [part for part in (self.score, self.coverage) if getattr(part, "remembers", ())]
+        """parts that read earlier weights"""
+        self.remembers = {name for part in self.recalling for name in part.remembers}
+        self.stateless = self.scope.stateless and self.normalizer.stateless and not self.remembers
+        self.usual = (
+            type(self.scope) is WholeSource
+            and type(self.normalizer) is Softmax
+            and self.normalizer.temperature == 1.0
+            and not self.remembers
         )
-        self.normalizer = NORMALIZERS[config.normalizer.type](config.normalizer)
-        self.stateless = self.scope.stateless
-        self.usual = type(self.scope) is WholeSource and type(self.normalizer) is Softmax
-        """softmax over the whole source, which there are kernels for"""
+        """softmax over the whole source and nothing else, which there are kernels for"""
 
     def prepare(self, memory: Memory) -> Attended:
         compared = values = memory.values
@@ -97,9 +131,13 @@ class Attention(nn.Module):
             loop = AttentionLoop(keys_flat, values_flat, self.score.vector, lengths)
         return Attended(keys, values, valid, loop)
 
-    def start(self, rows: int, device: torch.device) -> AttentionState:
-        """The state before the first query, one row per hypothesis."""
-        return self.scope.start(rows, device)
+    def start(self, attended: Attended, queries: int = 1) -> AttentionState:
+        """Before the first query: rows are sentence × query, followed by heads where there are several."""
+        sentences, src_len = attended.values.shape[0], attended.values.shape[-2]
+        like = attended.values.new_zeros(sentences * queries * self.heads, src_len)
+        state = {**self.scope.start(len(like), like.device), **self.normalizer.start(like)}
+        state |= dict.fromkeys(self.remembers, like)
+        return {name: self._by_head(part) for name, part in state.items()}
 
     def forward(
         self,
@@ -113,30 +151,94 @@ class Attention(nn.Module):
         AttentionState,
         dict[str, Tensor],
     ]:
-        """Context, weights (the mean over heads), next state, auxiliaries (`heads`: each head's weights)."""
+        """Context, weights (the mean over heads), next state, auxiliaries.
+
+        Auxiliaries: `heads`, each head's weights (batch, heads, queries, src_len); and what parts report of each query,
+        summed over heads, as `Answer.aux` says.
+        """
         keys, values, valid = attended.keys, attended.values, attended.valid
+        batch, queries = query.shape[:2]
         if self.heads > 1:
             query = self._split(self.query(query)).flatten(0, 1)  # heads join the batch
             keys, values = keys.flatten(0, 1), values.flatten(0, 1)
             valid = None if valid is None else valid.repeat_interleave(self.heads, 0)
-            queries = query.shape[1]
-            state = {name: _repeat_rows(part, queries, self.heads) for name, part in state.items()}
+            state = {name: _fold(part, queries) for name, part in state.items()}
+        aux: dict[str, Tensor] = {}
         if attended.loop is not None:
             context, weights = attended.loop(self.score.project(query))
         else:
-            candidates, state = self.scope(keys, values, valid, query.shape[1], state)
-            weights = self.normalizer(self.score(query, candidates.keys), _per_query(candidates), noise)
-            context = _mix(weights, candidates.values)
-            weights = _spread(weights, candidates, keys.shape[1])
+            context, weights, state, aux = self._ask(Question(query, state, noise), keys, values, valid)
         if self.heads == 1:
-            return context, weights, state, {}
-        context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)  # heads side by side
-        each = weights.unflatten(0, (-1, self.heads))  # (batch, heads, queries, src_len)
-        state = {name: _drop_repeats(part, queries, self.heads) for name, part in state.items()}
-        return self.merge(context), each.mean(1), state, {"heads": each}
+            return context, weights, state, aux
+        context = context.unflatten(0, (batch, self.heads)).transpose(1, 2).flatten(2)  # heads side by side
+        each = weights.unflatten(0, (batch, self.heads))  # (batch, heads, queries, src_len)
+        aux = {name: part.unflatten(0, (batch, self.heads)).sum(1) for name, part in aux.items()}
+        state = {name: _unfold(part, batch, self.heads) for name, part in state.items()}
+        return self.merge(context), each.mean(1), state, {**aux, "heads": each}
+
+    def _ask(
+        self, question: Question, keys: Tensor, values: Tensor, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor, AttentionState, dict[str, Tensor]]:
+        """One head's road: scope, score, normalizer, mix; the definition."""
+        src_len = keys.shape[1]
+        candidates, after = self.scope(keys, values, valid, question)
+        scores = self.score(question.query, self._reminded(candidates, question))
+        answer = self.normalizer(scores, _per_query(candidates), question)
+        weights = answer.weights if candidates.factor is None else answer.weights * candidates.factor
+        context = _mix(weights, candidates.values)
+        weights, aux = _spread(weights, candidates, src_len), dict(answer.aux)
+        rows = weights.flatten(0, 1)
+        if self.coverage is not None:
+            penalty = self.coverage.penalty(rows, question.state).view(weights.shape[:2])
+            aux["penalty"] = aux["penalty"] + penalty if "penalty" in aux else penalty
+        after = {**after, **answer.state}
+        if "before" in self.remembers:
+            after["before"] = rows
+        if "total" in self.remembers:
+            after["total"] = question.state["total"] + rows
+        return context, weights, after, aux
+
+    def _reminded(self, candidates: Candidates, question: Question) -> Float[Tensor, "batch *queries candidates attn"]:
+        """Keys with what is remembered of earlier weights added, which each query has its own of."""
+        keys = candidates.keys
+        if not self.recalling:
+            return keys
+        batch, queries = question.query.shape[:2]
+        told = reduce(torch.add, (part.recall(question.state) for part in self.recalling))
+        told = told.unflatten(0, (batch, queries))
+        if candidates.positions is None:
+            return keys[:, None] + told
+        return keys + told.take_along_dim(candidates.positions[..., None], 2)
 
     def _split(self, x: Float[Tensor, "batch steps dim"]) -> Float[Tensor, "batch heads steps size"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _by_head(self, state: Tensor) -> Tensor:
+        return state if self.heads == 1 else state.unflatten(0, (-1, self.heads))
+
+
+class ScoreStack(nn.Module):
+    """Several scores of one kind, each with weights of its own, over keys that lie side by side."""
+
+    vector = None
+
+    def __init__(self, scores: list[Any]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(scores)
+        self.key_dim = sum(part.key_dim for part in scores)
+        self.remembers = getattr(scores[0], "remembers", ())
+
+    def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
+        return torch.cat([part.keys(values) for part in self.parts], -1)  # type: ignore[operator]
+
+    def recall(self, state: AttentionState) -> Float[Tensor, "rows src_len attn"]:
+        return torch.cat([part.recall(state) for part in self.parts], -1)  # type: ignore[operator]
+
+    def forward(
+        self, query: Float[Tensor, "batch queries query"], keys: Float[Tensor, "batch *queries src_len attn"]
+    ) -> Float[Tensor, "kinds batch queries src_len"]:
+        own = keys.chunk(len(self.parts), -1)
+        return torch.stack([part(query, part_keys) for part, part_keys in zip(self.parts, own, strict=True)])
 
 
 def _flat(
@@ -172,11 +274,11 @@ def _spread(
     return weights.new_zeros(*weights.shape[:2], src_len).scatter_add(2, candidates.positions, weights)
 
 
-def _repeat_rows(state: Tensor, queries: int, heads: int) -> Tensor:
-    """(batch × queries, …) → (batch × heads × queries, …)."""
-    return state.unflatten(0, (-1, queries)).repeat_interleave(heads, 0).flatten(0, 1)
+def _fold(state: Tensor, queries: int) -> Tensor:
+    """(batch × queries, heads, …) → (batch × heads × queries, …)."""
+    return state.unflatten(0, (-1, queries)).transpose(1, 2).flatten(0, 2)
 
 
-def _drop_repeats(state: Tensor, queries: int, heads: int) -> Tensor:
-    """The inverse of `_repeat_rows`, for state that is the same in every head."""
-    return state.unflatten(0, (-1, queries))[::heads].flatten(0, 1)
+def _unfold(state: Tensor, batch: int, heads: int) -> Tensor:
+    """The inverse of `_fold`."""
+    return state.unflatten(0, (batch, heads, -1)).transpose(1, 2).flatten(0, 1)

@@ -1,9 +1,16 @@
 """The parts attention is put together from: one file each, one line here."""
 
 from regard.attend.additive import AdditiveScore, ConcatScore
+from regard.attend.coverage import Coverage
+from regard.attend.hard import HardGumbel, HardSample
+from regard.attend.local import LocalP
+from regard.attend.location import LocationScore
+from regard.attend.monotonic import Mocha, Monotonic
 from regard.attend.normalizers import Softmax
-from regard.attend.scope import FixedWindow, WholeSource
+from regard.attend.scope import WholeSource
 from regard.attend.scores import DotScore, GeneralScore, ScaledDotScore
+from regard.attend.sparse import Entmax15, Sparsemax
+from regard.attend.window import Blocks, FixedWindow, LocalM
 
 SCORES = {
     "additive": AdditiveScore,
@@ -11,11 +18,23 @@ SCORES = {
     "general": GeneralScore,
     "concat": ConcatScore,
     "scaled_dot": ScaledDotScore,
+    "location": LocationScore,
 }
 """What `model.attention.score` in a recipe may name."""
 
-SCOPES = {"whole": WholeSource, "window": FixedWindow}
+SCOPES = {"whole": WholeSource, "window": FixedWindow, "local_m": LocalM, "local_p": LocalP, "blocks": Blocks}
 """What `model.attention.scope` may name."""
 
-NORMALIZERS = {"softmax": Softmax}
+NORMALIZERS = {
+    "softmax": Softmax,
+    "sparsemax": Sparsemax,
+    "entmax15": Entmax15,
+    "hard": HardSample,
+    "hard_gumbel": HardGumbel,
+    "monotonic": Monotonic,
+    "mocha": Mocha,
+}
 """What `model.attention.normalizer` may name."""
+
+COVERAGES = {"sum": Coverage}
+"""What `model.attention.coverage` may name, besides `none`."""

@@ -5,13 +5,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
 from torch import Tensor, nn
 
 from regard import config
-
-AttentionState = dict[str, Tensor]
-"""What attention carries from step to step, by name; first dimension: hypotheses."""
+from regard.attend.question import AttentionState, Question
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,8 @@ class Candidates:
     """True = may be attended to; None: all may"""
     positions: Int[Tensor, "batch queries candidates"] | None = None
     """source step of each candidate"""
+    factor: Float[Tensor, "batch queries candidates"] | None = None
+    """what weights are multiplied with after they are normalized"""
 
 
 class WholeSource(nn.Module):
@@ -40,8 +39,10 @@ class WholeSource(nn.Module):
 
     stateless = True
     """no state: the queries of a whole sentence can be answered at once"""
+    sums_to_one = True
+    """no factor: weights sum to what the normalizer makes them sum to"""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, query_dim: int, dim: int) -> None:
         super().__init__()
 
     def start(self, rows: int, device: torch.device) -> AttentionState:
@@ -52,61 +53,28 @@ class WholeSource(nn.Module):
         keys: Float[Tensor, "batch src_len attn"],
         values: Float[Tensor, "batch src_len dim"],
         valid: Bool[Tensor, "batch src_len"] | None,
-        queries: int,
-        state: AttentionState,
+        question: Question,
     ) -> tuple[Candidates, AttentionState]:
-        return Candidates(keys, values, valid), state
+        return Candidates(keys, values, valid), {}
 
 
-class FixedWindow(nn.Module):
-    """A window of 2 · width + 1 source steps that moves on by `rate` steps with every output token.
-
-    Step t looks at round(t · rate) − width … round(t · rate) + width; past the source's end it stays at the end.
-    This is local-m attention (Luong, Pham & Manning 2015, section 3.2, p_t = t) when rate = 1. Nothing outside
-    is read or scored, so a step costs the same however long the source is.
-    """
-
-    class Config(config.Config):
-        """A window that moves at a fixed rate."""
-
-        type: Literal["window"] = "window"
-        width: int = Field(10, ge=0)
-        """Steps on each side of the centre; Luong et al. 2015, section 4, use D = 10."""
-        rate: float = Field(1.0, gt=0)
-        """Source steps the centre moves on by an output token; 1 = the monotonic alignment of local-m."""
-
-    stateless = False
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.width, self.rate = config.width, config.rate
-
-    def start(self, rows: int, device: torch.device) -> AttentionState:
-        return {"step": torch.zeros(rows, dtype=torch.long, device=device)}
-
-    def forward(
-        self,
-        keys: Float[Tensor, "batch src_len attn"],
-        values: Float[Tensor, "batch src_len dim"],
-        valid: Bool[Tensor, "batch src_len"] | None,
-        queries: int,
-        state: AttentionState,
-    ) -> tuple[Candidates, AttentionState]:
-        batch, src_len = keys.shape[:2]
-        last = valid.sum(1)[:, None] - 1 if valid is not None else src_len - 1
-        step = state["step"].view(batch, queries)
-        centre = (step * self.rate).round().long().clamp(max=last)
-        offsets = torch.arange(-self.width, self.width + 1, device=keys.device)
-        positions = centre[..., None] + offsets  # (batch, queries, candidates)
-        last = last[..., None] if isinstance(last, Tensor) else last
-        inside = (positions >= 0) & (positions <= last)
-        positions = positions.clamp(0, src_len - 1)
-        candidates = Candidates(_take(keys, positions), _take(values, positions), inside, positions)
-        return candidates, {"step": state["step"] + 1}
+def last_step(
+    keys: Float[Tensor, "batch src_len attn"], valid: Bool[Tensor, "batch src_len"] | None
+) -> Int[Tensor, "batch 1"]:
+    """Where each sentence ends."""
+    if valid is None:
+        return torch.full((keys.shape[0], 1), keys.shape[1] - 1, device=keys.device)
+    return valid.sum(1)[:, None] - 1
 
 
-def _take(
-    x: Float[Tensor, "batch src_len dim"], positions: Int[Tensor, "batch queries candidates"]
-) -> Float[Tensor, "batch queries candidates dim"]:
-    rows = torch.arange(x.shape[0], device=x.device)[:, None, None]
-    return x[rows, positions]
+def pick(
+    keys: Float[Tensor, "batch src_len attn"],
+    values: Float[Tensor, "batch src_len dim"],
+    positions: Int[Tensor, "batch queries candidates"],
+    inside: Bool[Tensor, "batch queries candidates"],
+    factor: Float[Tensor, "batch queries candidates"] | None = None,
+) -> Candidates:
+    """The steps at `positions`, of which those `inside` may be attended to; nothing else is read."""
+    positions = positions.clamp(0, keys.shape[1] - 1)
+    rows = torch.arange(keys.shape[0], device=keys.device)[:, None, None]
+    return Candidates(keys[rows, positions], values[rows, positions], inside, positions, factor)

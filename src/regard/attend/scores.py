@@ -28,6 +28,7 @@ class DotScore(nn.Module):
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
+        self.key_dim = memory_dim
 
     def keys(self, values: Float[Tensor, "*batch src_len memory"]) -> Float[Tensor, "*batch src_len attn"]:
         return values
@@ -56,6 +57,7 @@ class GeneralScore(nn.Module):
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
+        self.key_dim = query_dim
         self.project = nn.Linear(memory_dim, query_dim, bias=False)
 
     @property
@@ -90,6 +92,7 @@ class ScaledDotScore(nn.Module):
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int, dim: int) -> None:
         super().__init__()
+        self.key_dim = dim
         self.query = nn.Linear(query_dim, dim, bias=False)
         self.key = nn.Linear(memory_dim, dim, bias=False)
         self.scale = dim**-0.5

@@ -11,10 +11,16 @@ import typer
 from regard.errors import RegardError
 
 KINDS = {
-    "attentions": [("regard.attend", "SCORES"), ("regard.attend", "SCOPES"), ("regard.attend", "NORMALIZERS")],
+    "attentions": [
+        ("regard.attend", "SCORES"),
+        ("regard.attend", "SCOPES"),
+        ("regard.attend", "NORMALIZERS"),
+        ("regard.attend", "COVERAGES"),
+    ],
     "scores": [("regard.attend", "SCORES")],
     "scopes": [("regard.attend", "SCOPES")],
     "normalizers": [("regard.attend", "NORMALIZERS")],
+    "coverages": [("regard.attend", "COVERAGES")],
     "cells": [("regard.cells", "CELLS")],
     "encoders": [("regard.encode", "ENCODERS")],
     "decoders": [("regard.decode", "DECODERS")],

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from regard.decode.embedding import Embedding
 from regard.ops.dropout import dropout
-from regard.ops.loss import NllSums, chunked_nll
+from regard.ops.loss import CHUNK_ELEMENTS, NllSums, chunked_nll
 from regard.ops.noise import Noise
 from regard.ops.sampled import sampled_nll
 
@@ -35,6 +35,17 @@ class SoftmaxReadout(nn.Module):
         if ids is not None:
             weight, bias = weight[ids], bias[ids]
         return nn.functional.linear(self.project(features), weight, bias)
+
+    @torch.no_grad()
+    def log_likelihoods(
+        self, features: Float[Tensor, "tokens features"], targets: Int[Tensor, "tokens"]
+    ) -> Float[Tensor, "tokens"]:
+        """log p of each target, in nats, in chunks and without gradients: a reward, not a loss."""
+        size = max(1, CHUNK_ELEMENTS // len(self.bias))
+        pairs = zip(features.split(size), targets.split(size), strict=True)
+        return -torch.cat(
+            [nn.functional.cross_entropy(self.logits(some), right, reduction="none") for some, right in pairs]
+        )
 
     def nll(
         self,

@@ -1,7 +1,7 @@
 """The attentive recurrent decoder: attention before or after the cell, with or without input feeding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -48,12 +48,35 @@ class DecoderSource:
         return DecoderSource(attended, self.summary.index_select(0, rows), self.valid.index_select(0, rows))
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """What attention to one memory picked by chance, and may learn from through what came of it."""
+
+    log_prob: Float[Tensor, "batch tgt_len"]
+    """of what was picked, times the weight that rewards have"""
+    baseline: Float[Tensor, "batch tgt_len"]
+    """the mean log-likelihood that was expected of each token from here on"""
+
+
 @dataclass
 class Trace:
     """What `teacher_forced` reports besides the features."""
 
     weights: Float[Tensor, "batch tgt_len src_len"] | None = None
     """attention to the first memory; None for a decoder without attention, or when not asked for"""
+    penalty: Float[Tensor, "batch tgt_len"] | None = None
+    """what attention adds to each token's loss, in nats"""
+    sampled: tuple[Sampled, ...] = ()
+
+
+@dataclass
+class _Looked:
+    """What one look at every memory gave, in their order."""
+
+    contexts: list[Float[Tensor, "rows dim"]] = field(default_factory=list)
+    weights: list[Float[Tensor, "rows src_len"]] = field(default_factory=list)
+    aux: list[dict[str, Tensor]] = field(default_factory=list)
+    """(rows,) each"""
 
 
 @dataclass
@@ -67,7 +90,6 @@ class _Run:
     masks: list[Tensor | None]
     """dropout of the input of every layer past the first, one mask per sequence"""
     feature_mask: Tensor | None
-    noise: Noise | None
 
 
 class RecurrentDecoder(nn.Module):
@@ -148,18 +170,19 @@ class RecurrentDecoder(nn.Module):
         if self.config.input_feeding:
             state["features"] = source.summary.new_zeros(source.rows, self.config.hidden)
         for index, part in enumerate(self._attentions()):
-            for name, tensor in part.start(source.rows, source.summary.device).items():
+            for name, tensor in part.start(source.attended[index]).items():
                 state[f"attention.{index}.{name}"] = tensor
         return {name: tensor.repeat_interleave(beam, 0) for name, tensor in state.items()} if beam > 1 else state
 
     def step(
-        self, tokens: Int[Tensor, "rows"], state: State, source: DecoderSource
+        self, tokens: Int[Tensor, "rows"], state: State, source: DecoderSource, noise: Noise | None = None
     ) -> tuple[StepOutput, State]:
-        """Read one token a row, score the next."""
+        """Read one token a row, score the next. `noise`, for attention that samples: `Noise.under` of the step."""
         embedded = self.embedding(tokens)
-        features, state, weights = self._advance(self._project(embedded), embedded, state, source, self._run(None))
-        output = StepOutput(self.readout.logits(features), weights=weights[0] if weights else None)
-        output.aux = {f"weights.{index}": part for index, part in enumerate(weights[1:], start=1)}
+        gates = self._project(embedded)
+        features, state, looked = self._advance(gates, embedded, state, source, self._run(None), noise)
+        output = StepOutput(self.readout.logits(features), weights=looked.weights[0] if looked.weights else None)
+        output.aux = {f"weights.{index}": part for index, part in enumerate(looked.weights[1:], start=1)}
         return output, state
 
     def teacher_forced(
@@ -177,13 +200,13 @@ class RecurrentDecoder(nn.Module):
             return features, Trace(weights[0] if weights and keep_weights else None)
         gates = self._project(embedded)  # every step's, in one product
         found: list[Tensor] = []
-        kept: list[Tensor] = []
-        for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
-            features, state, weights = self._advance(gates_t, embedded_t, state, source, run)
+        looks: list[_Looked] = []
+        for t, (gates_t, embedded_t) in enumerate(zip(gates.unbind(1), embedded.unbind(1), strict=True)):
+            now = None if noise is None else noise.under(f"step.{t}")
+            features, state, looked = self._advance(gates_t, embedded_t, state, source, run, now)
             found.append(features)
-            if keep_weights and weights:
-                kept.append(weights[0])
-        return torch.stack(found, 1), Trace(torch.stack(kept, 1) if kept else None)
+            looks.append(looked if keep_weights else replace(looked, weights=[]))
+        return torch.stack(found, 1), _trace(looks)
 
     def _project(self, embedded: Float[Tensor, "*rows embed"]) -> Float[Tensor, "*rows gates"]:
         """The embedding's share of the first cell's gates."""
@@ -205,40 +228,42 @@ class RecurrentDecoder(nn.Module):
             combine=LoopProduct(self.combine.weight),
             masks=masks,
             feature_mask=feature_mask,
-            noise=noise,
         )
 
     def _attend(
         self, query: Float[Tensor, "rows hidden"], state: State, source: DecoderSource, noise: Noise | None
-    ) -> tuple[list[Float[Tensor, "rows dim"]], list[Float[Tensor, "rows src_len"]], State]:
-        """Contexts and weights, one per memory. A sentence's keys are shared by its hypotheses."""
-        contexts: list[Tensor] = []
-        weights: list[Tensor] = []
-        after: State = {}
+    ) -> tuple[_Looked, State]:
+        """A look at every memory, and the state after it. A sentence's keys are shared by its hypotheses."""
+        looked, after = _Looked(), State()
         queries = query.view(source.rows, -1, query.shape[-1])  # (sentences, beam, hidden)
         for index, (part, attended) in enumerate(zip(self._attentions(), source.attended, strict=True)):
             prefix = f"attention.{index}."
-            before = {
-                name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)
-            }
-            context, weight, next_state, _ = part(queries, attended, before, noise)
-            contexts.append(context.flatten(0, 1))
-            weights.append(weight.flatten(0, 1))
+            before = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+            own = None if noise is None else noise.under(f"attention.{index}")
+            context, weight, next_state, aux = part(queries, attended, before, own)
+            looked.contexts.append(context.flatten(0, 1))
+            looked.weights.append(weight.flatten(0, 1))
+            looked.aux.append({name: tensor.flatten(0, 1) for name, tensor in aux.items() if name != "heads"})
             after.update({prefix + name: tensor for name, tensor in next_state.items()})
-        return contexts, weights, after
+        return looked, after
 
     def _advance(
-        self, gates: Tensor, embedded: Tensor, state: State, source: DecoderSource, run: _Run
-    ) -> tuple[Float[Tensor, "rows features"], State, list[Tensor]]:
+        self,
+        gates: Tensor,
+        embedded: Tensor,
+        state: State,
+        source: DecoderSource,
+        run: _Run,
+        noise: Noise | None,
+    ) -> tuple[Float[Tensor, "rows features"], State, _Looked]:
         """One token of every row: the definition, used by `step` and by the loop of `teacher_forced`."""
         before = self.config.attend == "before"
         fed: list[Tensor] = []
         after: State = {}
-        contexts: list[Tensor] = []
-        weights: list[Tensor] = []
+        looked = _Looked()
         if before:
-            contexts, weights, after = self._attend(self._top(state), state, source, run.noise)
-            fed += contexts
+            looked, after = self._attend(self._top(state), state, source, noise)
+            fed += looked.contexts
         if self.config.input_feeding:
             fed.append(state["features"])
         if fed:
@@ -253,12 +278,12 @@ class RecurrentDecoder(nn.Module):
             after.update({f"{name}.{depth}": part for name, part in zip(cell.state_names, parts, strict=True)})
             output = output + parts[0] if self.config.residual and depth > 0 else parts[0]
         if not before:
-            contexts, weights, attention_state = self._attend(output, state, source, run.noise)
+            looked, attention_state = self._attend(output, state, source, noise)
             after.update(attention_state)
-        features = self._features(output, contexts, embedded, run)
+        features = self._features(output, looked.contexts, embedded, run)
         if self.config.input_feeding:
             after["features"] = features
-        return features, after, weights
+        return features, after, looked
 
     def _top(self, state: State) -> Tensor:
         """What asks before the cell has moved on: the last cell's own output, without a residual layer's input."""
@@ -284,10 +309,23 @@ class RecurrentDecoder(nn.Module):
             output = output + parts if self.config.residual and depth > 0 else parts
         contexts, weights = [], []
         for part, attended in zip(self._attentions(), source.attended, strict=True):
-            context, weight, _, _ = part(output, attended, {}, run.noise)
+            context, weight, _, _ = part(output, attended, {})
             contexts.append(context)
             weights.append(weight)
         return self._features(output, contexts, embedded, run), weights
+
+
+def _trace(looks: list[_Looked]) -> Trace:
+    """Every step's look, as one."""
+    first = looks[0]
+    weights = torch.stack([look.weights[0] for look in looks], 1) if first.weights else None
+    aux = [
+        {name: torch.stack([look.aux[index][name] for look in looks], 1) for name in part}
+        for index, part in enumerate(first.aux)
+    ]
+    penalties = [part["penalty"] for part in aux if "penalty" in part]
+    sampled = tuple(Sampled(part["log_prob"], part["baseline"]) for part in aux if "log_prob" in part)
+    return Trace(weights, sum(penalties[1:], penalties[0]) if penalties else None, sampled)
 
 
 def _drop(x: Float[Tensor, "batch *steps dim"], mask: Float[Tensor, "batch dim"] | None) -> Tensor:

@@ -3,6 +3,7 @@
 There is no generator to save: resuming at step 1,000 draws exactly what an uninterrupted run drew there.
 """
 
+import copy
 import zlib
 from collections.abc import Sequence
 
@@ -27,10 +28,18 @@ class Noise:
 
     def __init__(self, seed: int, step: int, rank: int = 0) -> None:
         self.seed, self.step, self.rank = seed, step, rank
+        self._prefix = ""
         self._used: set[str] = set()
+
+    def under(self, name: str) -> "Noise":
+        """The same step's numbers, for a part or a moment of its own: every stream's name begins with `name`."""
+        inner = copy.copy(self)
+        inner._prefix = f"{self._prefix}{name}."
+        return inner
 
     def _bits(self, name: str, count: int) -> np.ndarray:
         """`count` random bytes of the stream `name`."""
+        name = self._prefix + name
         assert name not in self._used, f"noise stream {name!r} is used twice in one step"
         self._used.add(name)
         key = np.array([self.seed & (2**64 - 1), zlib.crc32(name.encode())], dtype=np.uint64)
@@ -59,3 +68,13 @@ class Noise:
         """Numbers in [0, 1) with 53 random bits, on the CPU."""
         words = self._bits(name, 8 * int(np.prod(shape))).view(np.uint64)
         return torch.from_numpy((words >> np.uint64(11)).astype(np.float64) * 2.0**-53).view(*shape).to(dtype)
+
+    def normal(self, name: str, like: Tensor) -> Tensor:
+        """Numbers of the standard normal distribution, in the shape, dtype and on the device of `like`."""
+        share = self.uniform(name, like.shape, torch.float64) + 2.0**-54  # in the middle of its step: never 0 or 1
+        return torch.special.ndtri(share).to(like)
+
+    def gumbel(self, name: str, like: Tensor) -> Tensor:
+        """Numbers of the standard Gumbel distribution: the largest of scores and these is a sample of their softmax."""
+        share = self.uniform(name, like.shape, torch.float64) + 2.0**-54
+        return (-torch.log(-torch.log(share))).to(like)

@@ -1,0 +1,43 @@
+"""Few cases that hold many: every value once against the default, and all pairs of values."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+Case = dict[str, Any]
+
+
+def cases(axes: Mapping[str, Sequence[Any]], legal: Callable[[Case], bool] = lambda case: True) -> list[Case]:
+    """A list in which each legal pair of values of two axes stands together at least once.
+
+    An axis's first value is its default: the first cases change one axis each.
+    """
+    default = {name: values[0] for name, values in axes.items()}
+    found = [default]
+    for name, values in axes.items():
+        found += [case for value in values[1:] if legal(case := {**default, name: value})]
+    everything = list(product(axes, legal))
+    missing = set().union(*map(_pairs, everything)) - set().union(*map(_pairs, found))
+    while missing:
+        best = max(everything, key=lambda case: len(_pairs(case) & missing))
+        found.append(best)
+        missing -= _pairs(best)
+    return found
+
+
+def product(axes: Mapping[str, Sequence[Any]], legal: Callable[[Case], bool] = lambda case: True) -> Iterator[Case]:
+    """Every legal case."""
+    for values in itertools.product(*axes.values()):
+        if legal(case := dict(zip(axes, values, strict=True))):
+            yield case
+
+
+def name(case: Case) -> str:
+    """For the list of tests."""
+    return "-".join(map(str, case.values()))
+
+
+def _pairs(case: Case) -> set[tuple[tuple[str, Any], tuple[str, Any]]]:
+    return set(itertools.combinations(case.items(), 2))
