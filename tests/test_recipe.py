@@ -240,6 +240,16 @@ def test_part_chosen_by_name(tmp_path: Path) -> None:
     )
 
 
+def test_an_override_of_a_parts_setting_keeps_the_part(tmp_path: Path) -> None:
+    written = GOOD + "model: {decoder: marginal, attention: {scope: {type: blocks, size: 4}}}\n"
+    (tmp_path / "x.yaml").write_text(written, encoding="utf-8")
+    changes = ["model.decoder.hidden=8", "model.attention.scope.before=2", "model.attention.scope=whole"]
+    recipe = load_recipe(tmp_path / "x.yaml", changes)
+    assert (recipe.model.decoder.type, recipe.model.decoder.hidden) == ("marginal", 8)
+    assert recipe.model.attention.scope.type == "whole"
+    assert load_recipe(tmp_path / "x.yaml", [changes[2], "model.encoder.hidden=8"]).model.encoder.type == "birnn"
+
+
 def test_a_parts_own_words(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, GOOD + "  updates: null\n", "train.epochs=null")
     assert found.startswith("x.yaml line 5, column 1: train: set train.epochs or train.updates")

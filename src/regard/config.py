@@ -7,6 +7,7 @@ puts them together.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator
@@ -27,8 +28,9 @@ class Config(BaseModel):
 def choice(parts: Mapping[str, type]) -> Any:
     """The type of a recipe key that names one of `parts`, with that part's own settings.
 
-    In YAML `scope: whole` and `scope: {type: window, width: 5}` both work. Every part in `parts` carries a
-    nested `Config` whose field `type` is the literal of its own name, so a new part needs no line here.
+    In YAML `scope: whole` and `scope: {type: window, width: 5}` both work; settings without a type are the first
+    part's. Every part in `parts` carries a nested `Config` whose field `type` is the literal of its own name, so a new
+    part needs no line here.
 
         class Settings(Config):
             scope: choice(SCOPES) = "whole"
@@ -38,7 +40,7 @@ def choice(parts: Mapping[str, type]) -> Any:
         assert config.model_fields["type"].default == name, f"{config} says another type than its name {name!r}"
     return Annotated[
         Annotated[Union[configs], Discriminator("type")] if len(configs) > 1 else configs[0],  # noqa: UP007
-        BeforeValidator(_named),
+        BeforeValidator(partial(_named, next(iter(parts)))),
     ]
 
 
@@ -47,5 +49,7 @@ def optional(part: Any) -> Any:
     return Annotated[part | None, BeforeValidator(lambda value: None if value == "none" else value)]
 
 
-def _named(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
+def _named(first: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return {"type": value}
+    return {"type": first, **value} if isinstance(value, Mapping) else value

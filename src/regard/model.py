@@ -25,7 +25,6 @@ from regard.model_config import ModelConfig
 from regard.ops.int8 import Int8Linear
 from regard.ops.noise import Noise
 from regard.ops.packed import PackedLinear
-from regard.ops.reinforce import reinforce
 
 
 @dataclass(frozen=True)
@@ -108,18 +107,9 @@ class Seq2Seq(nn.Module):
     def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None, sampled: int = 0) -> LossSums:
         """The teacher-forced loss of a batch; `noise` None switches every dropout off, and sampling (`Readout.nll`)."""
         source = self.decoder.prepare([self.encode(batch.source, batch.source_lengths, noise)])
-        features, trace = self.decoder.teacher_forced(source, batch.target_in, noise)
-        valid = batch.target_out != PAD
-        real = valid.flatten().nonzero()[:, 0]  # no product is spent on padding
-        found, targets = features.flatten(0, 1)[real], batch.target_out.flatten()[real]
-        sums = self.decoder.readout.nll(found, targets, smoothing, noise, sampled)
-        loss = sums.loss
-        if trace.penalty is not None:
-            loss = loss + (trace.penalty * valid).sum()
-        if trace.sampled:
-            rewards = valid.to(features).masked_scatter(valid, self.decoder.readout.log_likelihoods(found, targets))
-            loss = loss + sum(reinforce(rewards, valid, each.log_prob, each.baseline) for each in trace.sampled)
-        return LossSums(loss, sums.nll, batch.tokens, sums.correct)
+        told, right = batch.target_in, batch.target_out
+        sums = self.decoder.loss(source, told, right, right != PAD, smoothing, noise, sampled)
+        return LossSums(sums.loss, sums.nll, batch.tokens, sums.correct)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,9 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def _sizes_fit(self) -> ModelConfig:
         attention = self.attention
+        decoder: Any = DECODERS[self.decoder.type]
+        if conflict := decoder.conflict(self.decoder, attention):
+            raise ValueError(conflict)
         if attention is None:
             return self
         if conflict := attention.conflict():

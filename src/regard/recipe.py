@@ -24,7 +24,7 @@ from regard.data.config import DataConfig
 from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
-from regard.recipe_errors import Places, did_you_mean, explain, nearest
+from regard.recipe_errors import Places, did_you_mean, explain, nearest, part_names
 from regard.score.config import ScoreConfig
 from regard.train.config import TrainConfig
 from regard.yaml_text import MAX_BYTES, read_yaml, write_yaml
@@ -226,8 +226,10 @@ def _override(values: dict[str, Any], override: str, places: Places) -> dict[str
     places.override(keys, override)
     changed = dict(values)
     inner = changed
-    for key in keys[:-1]:
+    for depth, key in enumerate(keys[:-1], start=1):
         below = inner.get(key)
+        if below in part_names(keys[:depth], Recipe):  # a part by its name alone keeps it
+            below = {"type": below}
         inner[key] = dict(below) if isinstance(below, dict) else {}
         inner = inner[key]
     inner[keys[-1]] = value

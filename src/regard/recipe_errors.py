@@ -147,6 +147,11 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from all_keys(part, f"{prefix}{name}.")
 
 
+def part_names(path: Path, model: type[BaseModel]) -> list[str]:
+    """What may be chosen by name at a path; nothing where there is no such choice."""
+    return [describe(part) for part in _models(_annotation(path, model)) if "type" in part.model_fields]
+
+
 def _models(annotation: Any) -> list[type[BaseModel]]:
     """The configuration classes that an annotation admits."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

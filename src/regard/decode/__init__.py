@@ -2,6 +2,7 @@
 
 from regard.decode.config import SearchConfig
 from regard.decode.ensemble import Ensemble
+from regard.decode.marginal import MarginalDecoder
 from regard.decode.outputs import Hypothesis
 from regard.decode.protocol import Decoder, Source, StepOutput
 from regard.decode.recurrent import RecurrentDecoder
@@ -9,7 +10,7 @@ from regard.decode.rescore import score_targets
 from regard.decode.search import SEARCHES, search
 from regard.decode.state import State, select
 
-DECODERS = {"recurrent": RecurrentDecoder}
+DECODERS = {"recurrent": RecurrentDecoder, "marginal": MarginalDecoder}
 """What `model.decoder` in a recipe may name."""
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Decoder",
     "Ensemble",
     "Hypothesis",
+    "MarginalDecoder",
     "RecurrentDecoder",
     "SearchConfig",
     "Source",

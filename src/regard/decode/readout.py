@@ -27,14 +27,20 @@ class SoftmaxReadout(nn.Module):
         self.drop = drop
 
     def logits(
-        self, features: Float[Tensor, "*rows features"], ids: Int[Tensor, "ids"] | None = None
+        self,
+        features: Float[Tensor, "*rows features"],
+        ids: Int[Tensor, "ids"] | None = None,
+        noise: Noise | None = None,
     ) -> Float[Tensor, "*rows scores"]:
         """Scores before softmax, of the whole vocabulary or of `ids` alone."""
         weight: Tensor = self.table.weight
         bias: Tensor = self.bias
         if ids is not None:
             weight, bias = weight[ids], bias[ids]
-        return nn.functional.linear(self.project(features), weight, bias)
+        return nn.functional.linear(self._projected(features, noise), weight, bias)
+
+    def _projected(self, features: Tensor, noise: Noise | None) -> Tensor:
+        return dropout(self.project(features), self.drop, noise, "readout")
 
     @torch.no_grad()
     def log_likelihoods(
@@ -59,7 +65,7 @@ class SoftmaxReadout(nn.Module):
 
         sampled   in training (with noise) estimate it from so many words of the vocabulary; 0: from all
         """
-        projected = dropout(self.project(features), self.drop, noise, "readout")
+        projected = self._projected(features, noise)
         if sampled and noise is not None:
             return sampled_nll(projected, self.table.weight, self.bias, targets, smoothing, sampled, noise)
         return chunked_nll(projected, self.table.weight, self.bias, targets, smoothing)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,8 +21,10 @@ from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.state import State
 from regard.ops.dropout import sequence_dropout, sequence_mask
+from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
 from regard.ops.product import LoopProduct
+from regard.ops.reinforce import reinforce
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,11 @@ class RecurrentDecoder(nn.Module):
         self.bridge = Bridge(summary_size, layers=layers, hidden=hidden, state_names=build.state_names)
         self.combine = nn.Linear(hidden + context + (embedding.dim if config.deep_output else 0), hidden)
 
+    @staticmethod
+    def conflict(config: Any, attention: Attention.Config | None) -> str | None:
+        """Why it cannot work with an attention, if it cannot: it always can."""
+        return None
+
     def _cells(self) -> list[Cell]:
         return cast("list[Cell]", list(self.cells))
 
@@ -207,6 +214,38 @@ class RecurrentDecoder(nn.Module):
             found.append(features)
             looks.append(looked if keep_weights else replace(looked, weights=[]))
         return torch.stack(found, 1), _trace(looks)
+
+    def loss(
+        self,
+        source: DecoderSource,
+        inputs: Int[Tensor, "batch tgt_len"],
+        targets: Int[Tensor, "batch tgt_len"],
+        valid: Bool[Tensor, "batch tgt_len"],
+        smoothing: float = 0.0,
+        noise: Noise | None = None,
+        sampled: int = 0,
+    ) -> NllSums:
+        """Sums over `valid` tokens, with what attention adds; no product is spent on the others."""
+        features, trace = self.teacher_forced(source, inputs, noise)
+        real = valid.flatten().nonzero()[:, 0]
+        found, right = features.flatten(0, 1)[real], targets.flatten()[real]
+        sums = self.readout.nll(found, right, smoothing, noise, sampled)
+        loss = sums.loss
+        if trace.penalty is not None:
+            loss = loss + (trace.penalty * valid).sum()
+        if trace.sampled:
+            rewards = valid.to(features).masked_scatter(valid, self.readout.log_likelihoods(found, right))
+            loss = loss + sum(reinforce(rewards, valid, each.log_prob, each.baseline) for each in trace.sampled)
+        return sums._replace(loss=loss)
+
+    def forced(
+        self, source: DecoderSource, inputs: Int[Tensor, "batch tgt_len"], targets: Int[Tensor, "batch tgt_len"]
+    ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"] | None]:
+        """log p of each target, and where attention was; a step at a time, as all would be tokens × vocabulary."""
+        features, trace = self.teacher_forced(source, inputs, keep_weights=True)
+        pairs = zip(features.unbind(1), targets.unbind(1), strict=True)
+        steps = [self.readout.logits(now).log_softmax(-1).gather(1, right[:, None]) for now, right in pairs]
+        return torch.cat(steps, 1), trace.weights
 
     def _project(self, embedded: Float[Tensor, "*rows embed"]) -> Float[Tensor, "*rows gates"]:
         """The embedding's share of the first cell's gates."""

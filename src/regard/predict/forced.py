@@ -43,16 +43,13 @@ def score_forced(
         filled = rows + rows[:1] * (-len(rows) % ROW_MULTIPLE)
         told = [list(targets[row]) for row in filled]
         ids = torch.tensor([[*sources[row], EOS] for row in filled], device=device)
-        look = keep_weights or config.coverage_penalty > 0
-        chosen, weights = _forced(models, ids, told, look=look)
+        chosen, weights = _forced(models, ids, told)
         for row, hypothesis in zip(rows, _hypotheses(told, chosen, weights, config, keep_weights), strict=False):
             found[row] = hypothesis
     return [one for one in found if one is not None]
 
 
-def _forced(
-    models: Sequence[Seq2Seq], ids: Tensor, told: list[list[int]], *, look: bool
-) -> tuple[Tensor, Tensor | None]:
+def _forced(models: Sequence[Seq2Seq], ids: Tensor, told: list[list[int]]) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of the told tokens and their end (batch, tgt_len), and attention (batch, tgt_len, src_len)."""
     longest = max(map(len, told))
     before = torch.tensor([[BOS, *tokens] + [PAD] * (longest - len(tokens)) for tokens in told], device=ids.device)
@@ -61,14 +58,9 @@ def _forced(
     chosen, weights = [], []
     for model in models:
         source = model.decoder.prepare([model.encode(ids, lengths)])
-        features, trace = model.decoder.teacher_forced(source, before, keep_weights=look)
-        # A step at a time: scores of all steps would be tokens × vocabulary numbers.
-        steps = [
-            model.decoder.readout.logits(features[:, step]).log_softmax(-1).gather(1, after[:, step, None])
-            for step in range(after.shape[1])
-        ]
-        chosen.append(torch.cat(steps, 1))
-        weights.append(trace.weights)
+        found, looked = model.decoder.forced(source, before, after)
+        chosen.append(found)
+        weights.append(looked)
     if len(models) == 1:
         return chosen[0], weights[0]
     mean = torch.stack(chosen).logsumexp(0) - math.log(len(models))
