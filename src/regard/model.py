@@ -18,7 +18,7 @@ from regard.decode.packed import PackedDecoder
 from regard.decode.protocol import Decoder
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.shortlist import Shortlist
-from regard.encode import ENCODERS, Memory
+from regard.encode import ENCODERS, BiRNN, Memory
 from regard.encode.packed import PackedBiRNN
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
@@ -94,7 +94,7 @@ class Seq2Seq(nn.Module):
         """
         if PackedBiRNN.takes(self.encoder) and PackedDecoder.takes(self.decoder):
             linear = Int8Linear if int8 else PackedLinear
-            encode = _Encode(self.source_embedding, PackedBiRNN(self.encoder, linear))
+            encode = _Encode(self.source_embedding, PackedBiRNN(cast(BiRNN, self.encoder), linear))
             return encode, PackedDecoder(self.decoder, linear, shortlist)
         if int8 or shortlist is not None:
             what = "int8" if int8 else "shortlist"

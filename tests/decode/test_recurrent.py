@@ -49,9 +49,10 @@ def stepwise(decoder, source, inputs, noise=None):
     return torch.stack(logits, 1), None if weights[0] is None else torch.stack(weights, 1)
 
 
+OF_DECODERS = [name for name in SCOPES if name != "lsh"]
 NARROW = {"window": {"width": 1}, "local_m": {"width": 1}, "local_p": {"width": 1}, "blocks": {"size": 2}}
 ATTENTIONS = {name: Attention.Config(score=name, dim=8) for name in SCORES}
-ATTENTIONS |= {name: Attention.Config(scope={"type": name, **NARROW.get(name, {})}, dim=8) for name in SCOPES}
+ATTENTIONS |= {name: Attention.Config(scope={"type": name, **NARROW.get(name, {})}, dim=8) for name in OF_DECODERS}
 ATTENTIONS |= {name: Attention.Config(normalizer=name, dim=8) for name in NORMALIZERS}
 ATTENTIONS |= {
     f"{name}-hard": Attention.Config(normalizer={"type": name, "mode": "hard"}, dim=8)

@@ -14,9 +14,10 @@ TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 LENGTHS = torch.tensor([6, 2, 4])
 
 
-def build(**config):
+def build(name="birnn", **config):
     torch.manual_seed(0)
-    return BiRNN(BiRNN.Config(hidden=5, **config), input_size=3).double()
+    kind = ENCODERS[name]
+    return kind(kind.Config.model_validate({"hidden": 5, **config}), input_size=3).double()
 
 
 def x():
@@ -58,7 +59,7 @@ def test_equals_torch_outputs_final_states_and_gradients(cell, layers, bidirecti
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_alone_in_a_batch_and_with_more_padding(name, cell, residual):
-    encoder = build(cell=cell, layers=3, residual=residual)
+    encoder = build(name, cell=cell, layers=3, residual=residual)
     together = encoder(x(), LENGTHS)
     wider = encoder(torch.cat([x(), torch.full((3, 2, 3), 7.0, dtype=torch.float64)], 1), LENGTHS)
     torch.testing.assert_close(wider.values[:, :6], together.values)

@@ -2,5 +2,6 @@
 
 from regard.attend.attention import Attended, Attention
 from regard.attend.parts import COVERAGES, NORMALIZERS, SCOPES, SCORES
+from regard.attend.self_attention import SelfAttention
 
-__all__ = ["COVERAGES", "NORMALIZERS", "SCOPES", "SCORES", "Attended", "Attention"]
+__all__ = ["COVERAGES", "NORMALIZERS", "SCOPES", "SCORES", "Attended", "Attention", "SelfAttention"]

@@ -87,6 +87,11 @@ class Attention(nn.Module):
                     f"attention.normalizer {name} moves over the source step by step, and attention.scope {scope} "
                     "hides steps from it: choose scope whole"
                 )
+            if getattr(SCOPES[scope], "itself", False):
+                return (
+                    f"attention.scope {scope} finds steps that are alike, for self-attention: set it in the encoder's "
+                    "attention, and choose another here"
+                )
             return None
 
     def __init__(self, config: Config, *, query_dim: int, memory_dim: int) -> None:
@@ -167,7 +172,7 @@ class Attention(nn.Module):
         if attended.loop is not None:
             context, weights = attended.loop(self.score.project(query))
         else:
-            context, weights, state, aux = self._ask(Question(query, state, noise), keys, values, valid)
+            context, weights, state, aux = self.ask(Question(query, state, noise), keys, values, valid)
         if self.heads == 1:
             return context, weights, state, aux
         context = context.unflatten(0, (batch, self.heads)).transpose(1, 2).flatten(2)  # heads side by side
@@ -176,7 +181,7 @@ class Attention(nn.Module):
         state = {name: _unfold(part, batch, self.heads) for name, part in state.items()}
         return self.merge(context), each.mean(1), state, {**aux, "heads": each}
 
-    def _ask(
+    def ask(
         self, question: Question, keys: Tensor, values: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor, AttentionState, dict[str, Tensor]]:
         """One head's road: scope, score, normalizer, mix; the definition."""

@@ -5,12 +5,13 @@ from regard.attend.coverage import Coverage
 from regard.attend.hard import HardGumbel, HardSample
 from regard.attend.local import LocalP
 from regard.attend.location import LocationScore
+from regard.attend.lsh import Hashed
 from regard.attend.monotonic import Mocha, Monotonic
 from regard.attend.normalizers import Softmax
 from regard.attend.scope import WholeSource
 from regard.attend.scores import DotScore, GeneralScore, ScaledDotScore
 from regard.attend.sparse import Entmax15, Sparsemax
-from regard.attend.window import Blocks, FixedWindow, LocalM
+from regard.attend.window import Blocks, FixedWindow, LocalM, Past
 
 SCORES = {
     "additive": AdditiveScore,
@@ -22,7 +23,15 @@ SCORES = {
 }
 """What `model.attention.score` in a recipe may name."""
 
-SCOPES = {"whole": WholeSource, "window": FixedWindow, "local_m": LocalM, "local_p": LocalP, "blocks": Blocks}
+SCOPES = {
+    "whole": WholeSource,
+    "window": FixedWindow,
+    "local_m": LocalM,
+    "local_p": LocalP,
+    "blocks": Blocks,
+    "past": Past,
+    "lsh": Hashed,
+}
 """What `model.attention.scope` may name."""
 
 NORMALIZERS = {

@@ -21,8 +21,8 @@ class Candidates:
 
     keys: Float[Tensor, "batch *queries candidates attn"]
     values: Float[Tensor, "batch *queries candidates dim"]
-    valid: Bool[Tensor, "batch *queries candidates"] | None
-    """True = may be attended to; None: all may"""
+    valid: Bool[Tensor, "batch *own candidates"] | None
+    """True = may be attended to; None: all may. Where the candidates are shared it may still differ by query."""
     positions: Int[Tensor, "batch queries candidates"] | None = None
     """source step of each candidate"""
     factor: Float[Tensor, "batch queries candidates"] | None = None

@@ -13,14 +13,14 @@ from regard.attend.scope import Candidates, last_step, pick
 
 
 class _Moving(nn.Module):
-    """Step t stands at source step round(t · rate), past the source's end at the end."""
+    """Step t stands at source step round(t · rate), past the source's end at the end; `causal`: and sees none after."""
 
     stateless = False
     sums_to_one = True
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, causal: bool) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate, self.causal = rate, causal
 
     def start(self, rows: int, device: torch.device) -> AttentionState:
         return {"step": torch.zeros(rows, dtype=torch.long, device=device)}
@@ -39,7 +39,7 @@ class _Moving(nn.Module):
         last, step = last_step(keys, valid), question.state["step"]
         centre = (step.view(keys.shape[0], -1) * self.rate).round().long().minimum(last)
         positions = self.around(centre)  # (batch, queries, candidates)
-        inside = (positions >= 0) & (positions <= last[..., None])
+        inside = (positions >= 0) & (positions <= (centre if self.causal else last)[..., None])
         return pick(keys, values, positions, inside), {"step": step + 1}
 
 
@@ -58,9 +58,11 @@ class FixedWindow(_Moving):
         """Steps on each side of the centre; Luong et al. 2015, section 4, use D = 10."""
         rate: float = Field(1.0, gt=0)
         """Source steps the centre moves on by an output token; 1 = the monotonic alignment of local_m."""
+        causal: bool = False
+        """See no step after the centre: for attending to oneself."""
 
     def __init__(self, config: Config, *, query_dim: int, dim: int) -> None:
-        super().__init__(config.rate)
+        super().__init__(config.rate, config.causal)
         self.width = config.width
 
     def around(self, centre: Int[Tensor, "batch queries"]) -> Int[Tensor, "batch queries candidates"]:
@@ -106,11 +108,40 @@ class Blocks(_Moving):
         """Blocks after; none, the causal pattern, when attending to oneself."""
         rate: float = Field(1.0, gt=0)
         """Source steps that an output token moves on by; one, as `window`."""
+        causal: bool = False
+        """See no step after one's own: for attending to oneself."""
 
     def __init__(self, config: Config, *, query_dim: int, dim: int) -> None:
-        super().__init__(config.rate)
+        super().__init__(config.rate, config.causal)
         self.size, self.before, self.after = config.size, config.before, config.after
 
     def around(self, centre: Int[Tensor, "batch queries"]) -> Int[Tensor, "batch queries candidates"]:
         first = (torch.div(centre, self.size, rounding_mode="floor") - self.before) * self.size
         return first[..., None] + torch.arange((self.before + 1 + self.after) * self.size, device=centre.device)
+
+
+class Past(_Moving):
+    """Everything up to where one stands: the causal mask of self-attention.
+
+    Vaswani et al. 2017, section 3.2.3. As the scope of a decoder's attention, step t sees source steps 0 … t.
+    """
+
+    class Config(config.Config):
+        """All steps up to one's own."""
+
+        type: Literal["past"] = "past"
+
+    def __init__(self, config: Config, *, query_dim: int, dim: int) -> None:
+        super().__init__(1.0, True)
+
+    def forward(
+        self,
+        keys: Float[Tensor, "batch src_len attn"],
+        values: Float[Tensor, "batch src_len dim"],
+        valid: Bool[Tensor, "batch src_len"] | None,
+        question: Question,
+    ) -> tuple[Candidates, AttentionState]:
+        step = question.state["step"]
+        centre = step.view(keys.shape[0], -1).minimum(last_step(keys, valid))  # (batch, queries)
+        seen = torch.arange(keys.shape[1], device=keys.device) <= centre[..., None]
+        return Candidates(keys, values, seen), {"step": step + 1}
