@@ -3,9 +3,9 @@
 Its own command, `python -m joeynmt train`, with model and training as its authors configure a recurrent model for a
 small set (configs/iwslt14_deen_bpe.yaml: GRU, embeddings 620, encoder 500 each way, decoder 1,000, batches of 80, Adam
 at 0.0002). What is ours: the data, Multi30k as our recipes read it; 6,000 merges of subword-nmt over both languages, as
-many as our recipes have pieces, since the 32,000 of the file are for a set six times as large; a validation an epoch;
-and `exponential` with factor 1 for `plateau`, which fails on this torch. All cores' threads. The clock runs from the
-learning of the merges on; the run is stopped when the time is over.
+many as our recipes have pieces, since the 32,000 of the file are for a set six times as large; a validation about each
+epoch; and `exponential` with factor 1 for `plateau`, which fails on this torch. All cores' threads. The clock runs from
+the learning of the merges on; the run is stopped when the time is over.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ NEEDS = Needs(
 )
 MERGES = 6000
 BATCH = 80
+LOG = 50
+"""Updates; validations must fall on a line of the log."""
 DATA = Path("multi30k/tok")
 
 
@@ -70,8 +72,8 @@ def configuration(folder: Path, source: str, target: str, sentences: int) -> dic
         "training": {
             **{"optimizer": "adam", "normalization": "tokens", "learning_rate": 0.0002, "weight_decay": 0.0},
             **{"batch_size": BATCH, "batch_type": "sentence", "scheduling": "exponential", "decrease_factor": 1.0},
-            **{"early_stopping_metric": "loss", "epochs": 100, "validation_freq": -(-sentences // BATCH)},
-            **{"logging_freq": 50, "shuffle": True, "overwrite": True, "print_valid_sents": [0], "keep_best_ckpts": 1},
+            **{"early_stopping_metric": "loss", "epochs": 100, "validation_freq": sentences // BATCH // LOG * LOG},
+            **{"logging_freq": LOG, "shuffle": True, "overwrite": True, "print_valid_sents": [0], "keep_best_ckpts": 1},
             "loss": "crossentropy",
         },
         "model": {
@@ -105,7 +107,7 @@ def measure(folder: Path, root: Path, languages: tuple[str, str], python: Path, 
     both = folder / "both"
     texts = [(folder / f"train.{each}").read_text(encoding="utf-8") for each in languages]
     both.write_text("".join(texts), encoding="utf-8")
-    learn = ["-m", "subword_nmt.subword_nmt", "learn-bpe", "-s", str(MERGES)]
+    learn = ["-c", "from subword_nmt.subword_nmt import main; main()", "learn-bpe", "-s", str(MERGES)]
     learn += ["-i", str(both), "-o", str(folder / "codes")]
     if call(python, learn, output).wait():
         raise RegardError(f"subword-nmt failed:\n{tail(output)}")

@@ -1,5 +1,7 @@
 """The whole model: its loss is its search's log-probability, it learns, and its sizes are checked early."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from pydantic import ValidationError
 
 from regard.data.batches import collate
 from regard.data.tokenizer import EOS
+from regard.decode import recurrent
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, equal_length_batches
 from regard.model import Seq2Seq, parameter_count, seeded
@@ -182,10 +185,44 @@ def test_the_coverage_loss_is_added_but_not_to_perplexity():
     assert losses[1.0].loss > losses[0.0].loss and losses[1.0].nll == losses[0.0].nll
 
 
+@pytest.mark.parametrize("feeding", [True, False])
+def test_hard_attentions_mean_gradient_is_that_of_the_expected_log_likelihood(feeding, monkeypatch):
+    """Every way to look at two source steps with three tokens: E[gradient] against the gradient of E[log p]."""
+    attention = {"dim": 16, "normalizer": {"type": "hard", "entropy": 0.0}}
+    decoder = {"type": "recurrent", "hidden": 16, "input_feeding": feeding}
+    model = tiny(dropout=0.0, output_dropout=0.0, attention=attention, decoder=decoder)
+    batch = collate(Lines([([5], [8, 9])]), np.arange(1))
+    parameters = [parameter for name, parameter in model.named_parameters() if "baseline" not in name]
+    found, expected = [torch.zeros_like(parameter) for parameter in parameters], torch.zeros((), dtype=torch.float64)
+    for path in itertools.product(range(2), repeat=3):
+
+        def look(path=path):
+            picks = iter(path)
+            forced = lambda noise, name, like: 1e9 * torch.eye(2, dtype=like.dtype)[next(picks)].expand_as(like)  # noqa: E731
+            monkeypatch.setattr(Noise, "gumbel", forced)
+            return model.loss(batch, noise=Noise(1, 1)).loss
+
+        with monkeypatch.context() as patch:
+            chances = []
+            patch.setattr(recurrent, "reinforce", lambda *parts, to=chances: to.append(parts[2].sum().exp()) or 0.0)
+            log_likelihood = -look()
+        expected = expected + chances[0] * log_likelihood
+        for total, part in zip(found, torch.autograd.grad(look(), parameters, allow_unused=True), strict=True):
+            total += 0.0 if part is None else chances[0].detach() * part
+    for total, part in zip(found, torch.autograd.grad(expected, parameters, allow_unused=True), strict=True):
+        torch.testing.assert_close(total, torch.zeros_like(total) if part is None else -part)
+
+
+def test_hard_attentions_loss_is_a_log_likelihood():
+    model = tiny(attention={"dim": 16, "normalizer": {"type": "hard", "entropy": 0.0}})
+    found = model.loss(collate(Lines(reversals(6, 7)), np.arange(6)), noise=Noise(1, 1))
+    torch.testing.assert_close(found.loss.detach(), found.nll)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_it_learns_to_copy_with_each(name, no_shape_checks):
-    """Words of up to 7 letters, read off one by one; soon well below guessing (2.8 nats), more slowly by REINFORCE."""
+    """Words of up to 7 letters, read off one by one; without attention it is at 1.9 nats by then."""
     model = tiny(torch.float32, attention={"dim": 16, **ATTENTIONS[name]})
     pairs = [(source, source) for source, _ in reversals(256, 7)]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -197,4 +234,4 @@ def test_it_learns_to_copy_with_each(name, no_shape_checks):
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     found = model.loss(collate(Lines(pairs), np.arange(256)))
-    assert found.nll.item() / found.tokens < (2.1 if name == "hard" else 1.5)
+    assert found.nll.item() / found.tokens < 1.5

@@ -87,7 +87,7 @@ def test_the_encoder(keys, cell):
             ["before", "after"], [True, False], [{}, {"layers": 3, "residual": True, "deep_output": True}]
         )
     ]
-    + [{"attention": {"score": score}} for score in SCORES if score not in ("dot", "location")]
+    + [{"attention": {"score": score}} for score, part in SCORES.items() if score != "dot" and part.fast]
     + [{"decoder": {"cell": "gru", **extra}} for extra in ({}, {"layers": 2, "attend": "before"})]
     + [{"attention": {"score": "dot"}, "decoder": {"hidden": 32}}, {"attention": "none"}, {"tie": "none"}],
 )

@@ -250,6 +250,11 @@ def test_an_override_of_a_parts_setting_keeps_the_part(tmp_path: Path) -> None:
     assert load_recipe(tmp_path / "x.yaml", [changes[2], "model.encoder.hidden=8"]).model.encoder.type == "birnn"
 
 
+def test_a_sampled_softmax_has_nothing_to_save_with_marginal(tmp_path: Path) -> None:
+    (found,) = mistakes(tmp_path, GOOD + "model: {decoder: marginal}\n", "train.sampled_softmax=500")
+    assert "train.sampled_softmax 500 saves nothing with model.decoder marginal" in found
+
+
 def test_a_parts_own_words(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, GOOD + "  updates: null\n", "train.epochs=null")
     assert found.startswith("x.yaml line 5, column 1: train: set train.epochs or train.updates")

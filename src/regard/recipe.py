@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from regard.config import Config
 from regard.data.config import DataConfig
+from regard.decode import DECODERS
 from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
@@ -109,6 +110,11 @@ class Recipe(Config):
     def _parts_agree(self) -> Recipe:
         if self.model.tie == "all" and not self.data.shared_vocabulary:
             raise ValueError("model.tie=all shares one embedding table, so it needs data.shared_vocabulary=true")
+        if self.train.sampled_softmax and not getattr(DECODERS[self.model.decoder.type], "estimates", True):
+            raise ValueError(
+                f"train.sampled_softmax {self.train.sampled_softmax:,} saves nothing with model.decoder "
+                f"{self.model.decoder.type}, whose vocabulary is small: set it to 0"
+            )
         if self.model.attention is None and self.search.coverage_penalty:
             raise ValueError(
                 f"search.coverage_penalty {self.search.coverage_penalty:g} is about attention, and model.attention is "

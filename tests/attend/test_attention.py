@@ -220,4 +220,33 @@ def test_what_cannot_work_together_is_refused_with_the_reason():
         conflict = Attention.Config(normalizer=name, scope=scope).conflict()
         assert (conflict is None) == (scope == "whole")
         assert conflict is None or f"normalizer {name} moves over the source" in conflict
+    twice = Attention.Config(normalizer="hard", coverage="sum").conflict()
+    assert "coverage.loss teaches nothing through attention.normalizer hard" in twice
+    assert Attention.Config(normalizer="hard", coverage={"type": "sum", "loss": 0}).conflict() is None
     assert "cannot be split over 3 heads" in Attention.Config(dim=8, heads=3).conflict()
+
+
+def test_a_subclass_of_a_fast_score_is_computed_as_it_is_written():
+    class Opposite(type(build().score)):
+        def forward(self, query, keys):
+            return -super().forward(query, keys)
+
+    attention, source = build().float(), memory((4, 4))
+    source = Memory(source.values.float(), source.src_valid, source.lengths, source.summary.float())
+    query = torch.randn(2, 1, QUERY)
+    _, weights, _, _ = attention(query, attention.prepare(source), {})
+    SCORES["opposite"] = Opposite
+    try:
+        config = Attention.Config(dim=8)
+        other = Attention(
+            config.model_copy(update={"score": config.score.model_copy(update={"type": "opposite"})}),
+            query_dim=QUERY,
+            memory_dim=MEMORY,
+        )
+    finally:
+        del SCORES["opposite"]
+    other.load_state_dict(attention.state_dict())
+    attended = other.prepare(source)
+    assert attended.loop is None and not other.usual
+    _, opposite, _, _ = other(query, attended, {})
+    torch.testing.assert_close((1 / weights) / (1 / weights).sum(-1, keepdim=True), opposite)

@@ -131,7 +131,7 @@ def test_monotonic_is_raffels_recurrence():
     earlier = [1.0, 0, 0, 0, 0, 0]
     for i in range(4):
         q, now = 0.0, []
-        for j in range(6):  # q_ij = (1 − p_i,j−1) q_i,j−1 + α_i−1,j and α_ij = p_ij q_ij: equations 10 and 11
+        for j in range(6):  # q_ij = (1 − p_i,j−1) q_i,j−1 + α_i−1,j and α_ij = p_ij q_ij: equations 13 and 14
             q = (1 - float(p[i, j - 1]) if j else 0.0) * q + earlier[j]
             now.append(float(p[i, j]) * q)
         torch.testing.assert_close(found[i], torch.tensor(now, dtype=F64))

@@ -88,7 +88,7 @@ def stepwise(decoder, source, inputs):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("score", [name for name in SCORES if name != "location"])
+@pytest.mark.parametrize("score", [name for name, part in SCORES.items() if not getattr(part, "remembers", ())])
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_step_equals_the_whole_and_alone_equals_batched(kind, score, cell):
     decoder = build(score, cell=cell, layers=2, **kind)
@@ -155,7 +155,7 @@ def test_what_it_cannot_do_is_refused():
         build(vocab=MOST_PIECES + 1)
     for attention, words in {
         "none": "attention is none: choose a score",
-        "location": "a score other than location",
+        "location": "a score that does not remember earlier weights",
     }.items():
         value = "none" if attention == "none" else {"score": attention}
         with pytest.raises(ValueError, match=words):

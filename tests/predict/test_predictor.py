@@ -299,3 +299,10 @@ def test_a_model_without_attention_has_none_to_show(tmp_path: Path, toy_run: Pat
     assert len(predictor(["abc", "a"])) == 2
     with pytest.raises(RegardError, match="this model has no attention"):
         predictor.predict(["abc"], attention=True)
+
+
+def test_a_token_that_looked_nowhere_is_not_aligned() -> None:
+    """As monotonic attention leaves those past its end."""
+    weights = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.2, 0.0, 0.7]])
+    found = Prediction(tokens=["a", "b"], source_tokens=["x", "y", "</s>"], attention=weights)
+    assert found.alignment == [(1, 0)]

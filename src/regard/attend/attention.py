@@ -87,6 +87,11 @@ class Attention(nn.Module):
                     f"attention.normalizer {name} moves over the source step by step, and attention.scope {scope} "
                     "hides steps from it: choose scope whole"
                 )
+            if self.coverage is not None and self.coverage.loss and getattr(NORMALIZERS[name], "samples", False):
+                return (
+                    f"attention.coverage.loss teaches nothing through attention.normalizer {name}, whose weights are "
+                    "samples: set it to 0, or choose hard_gumbel"
+                )
             if getattr(SCOPES[scope], "itself", False):
                 return (
                     f"attention.scope {scope} finds steps that are alike, for self-attention: set it in the encoder's "
@@ -122,6 +127,7 @@ class Attention(nn.Module):
             and type(self.normalizer) is Softmax
             and self.normalizer.temperature == 1.0
             and not self.remembers
+            and vars(type(self.score)).get("fast", False)  # its own word: a subclass may compute something else
         )
         """softmax over the whole source and nothing else, which there are kernels for"""
 

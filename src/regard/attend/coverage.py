@@ -27,6 +27,7 @@ class Coverage(nn.Module):
         loss: float = Field(1.0, ge=0)
         """λ, of the penalty in the loss; See et al. 2017, section 5, use 1. 0: the vector alone, as in Tu et al."""
 
+    fast = False
     remembers = ("total",)
 
     def __init__(self, config: Config, *, key_dim: int) -> None:

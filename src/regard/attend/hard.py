@@ -21,7 +21,8 @@ class HardSample(Normalizer):
 
         gradient = λ_r (R − b) ∂ log p(s) + λ_e ∂ H[p]
 
-    R is the log-likelihood of the rest of the output, which is all that s can change. The baseline b is a linear map
+    R is the log-likelihood of all that s can change: the rest of the output, or its own token alone where nothing of
+    attention is fed back. The baseline b is a linear map
     of the query (Mnih & Gregor 2014, section 2.3) that learns the mean of R for each token to come; the paper's is a
     moving average over batches, which is one number for all sentences.
     """
@@ -36,11 +37,16 @@ class HardSample(Normalizer):
         """λ_e, in nats per nat of entropy: keeps sampling from settling early; small, so that it may settle."""
 
     stateless = False
+    samples = True
 
     def __init__(self, config: Config, *, query_dim: int) -> None:
         super().__init__()
         self.reward, self.entropy = config.reward, config.entropy
         self.baseline = nn.Linear(query_dim, 1)
+
+    def expect(self, nats: float) -> None:
+        """Where the baseline starts: from 0 its first gradients would be larger than all others."""
+        nn.init.constant_(self.baseline.bias, nats)
 
     def forward(
         self,

@@ -18,14 +18,16 @@ class Monotonic(Normalizer):
 
         p_ij = σ(g e_ij + r),  α_ij = p_ij Σ_{k ≤ j} α_{i−1,k} Π_{k ≤ l < j} (1 − p_il)
 
-    Raffel et al. 2017, "Online and linear-time attention by enforcing monotonic alignments", equations 8 to 11 and, for
-    the scale g and the offset r, 16; α_0 is the first step. In training p gets noise before the sigmoid (section 2.4),
-    so that it learns to be near 0 or 1. What ran past the end has weight nowhere, then and for all later tokens.
+    Raffel et al. 2017, "Online and linear-time attention by enforcing monotonic alignments", equations 9 to 14 and, for
+    the scale g and the offset r, section 2.4; α_0 is the first step. In training p gets noise before the sigmoid
+    (section 2.5), so that it learns to be near 0 or 1. What ran past the end has weight nowhere, then and for all later
+    tokens.
 
     mode: expected   the weights above
     mode: hard       p_ij > 1/2 stops: one step, or none (algorithm 1, with the likelier of stopping and going on)
 
-    Unlike the paper the energy's vector is not normalized, and g starts at 1.
+    Unlike the paper the energy's vector is not normalized, and g starts at 1. The expected mode computes the sum above
+    for all j at once, which holds steps × steps numbers for each token; the hard mode takes one pass over the source.
     """
 
     class Config(config.Config):
@@ -36,7 +38,7 @@ class Monotonic(Normalizer):
         """Outside training; in training always expected. Expected is what training optimises; hard needs no source step
         past the one that it stops at, and is as good where the noise has made p sharp."""
         noise: float = Field(1.0, ge=0)
-        """Standard deviation of the noise in training; Raffel et al. 2017, section 2.4, use 1."""
+        """Standard deviation of the noise in training; Raffel et al. 2017, section 2.5, use 1."""
         offset: float = -1.0
         """What r starts at; below 0, so that attention does not stop at once (Raffel et al. 2017, section 2.4)."""
 
@@ -62,18 +64,19 @@ class Monotonic(Normalizer):
         question: Question,
     ) -> Float[Tensor, "batch queries steps"]:
         """α, where attention stops."""
+        before = question.state["stopped"].view_as(scores)
         energy = self.scale * scores + self.offset
+        if question.noise is None and self.mode == "hard":
+            stop = (energy > 0) & (before.cumsum(-1) > 0)  # from the last stop on
+            if valid is not None:
+                stop &= valid
+            return (stop & (stop.cumsum(-1) == 1)).to(scores)  # the first of them
         if question.noise is not None and self.noise > 0:
             energy = energy + self.noise * question.noise.normal("energy", like=energy)
-        if question.noise is None and self.mode == "hard":
-            stop = (energy > 0).to(energy)
-            log_on = torch.where(energy > 0, float("-inf"), 0.0).to(energy)
-        else:
-            stop, log_on = torch.sigmoid(energy), F.logsigmoid(-energy)
+        stop_prob, log_on = torch.sigmoid(energy), F.logsigmoid(-energy)
         if valid is not None:
-            stop, log_on = stop.masked_fill(~valid, 0.0), log_on.masked_fill(~valid, 0.0)
-        before = question.state["stopped"].view_as(scores)
-        return stop * (going_on(log_on) @ before[..., None])[..., 0]
+            stop_prob, log_on = stop_prob.masked_fill(~valid, 0.0), log_on.masked_fill(~valid, 0.0)
+        return stop_prob * (going_on(log_on) @ before[..., None])[..., 0]
 
     def forward(
         self,
@@ -122,13 +125,14 @@ class Mocha(Monotonic):
     ) -> Answer:
         stopped = self.stops(scores[0], valid, question)
         u, steps = only_valid(scores[1], valid), scores.shape[-1]
-        # Chunk k as a row of steps: only what is in it has a weight, and each row is a softmax of its own.
-        ends = torch.arange(steps, device=u.device)[:, None]
-        inside = (ends - self.chunk < ends.T) & (ends >= ends.T)  # (ends, steps)
-        chunks = u[..., None, :].masked_fill(~inside, float("-inf"))
-        # A chunk that ends in padding may have no real step: nothing stops there, so its weights do not matter.
-        chunks = torch.where((chunks == float("-inf")).all(-1, keepdim=True), 0.0, chunks).softmax(-1)
-        return Answer((stopped[..., None, :] @ chunks)[..., 0, :], {"stopped": stopped.flatten(0, 1)})
+        ends = F.pad(u, (self.chunk - 1, 0), value=float("-inf")).unfold(-1, self.chunk, 1)  # row k: the chunk before k
+        # A chunk of padding alone has no softmax: nothing stops there, so that its weights do not matter.
+        ends = torch.where((ends == float("-inf")).all(-1, keepdim=True), 0.0, ends).softmax(-1)
+        shares = stopped[..., None] * ends
+        weights = shares.new_zeros(*u.shape[:-1], steps + self.chunk - 1)
+        for place in range(self.chunk):
+            weights = weights + F.pad(shares[..., place], (place, self.chunk - 1 - place))
+        return Answer(weights[..., self.chunk - 1 :], {"stopped": stopped.flatten(0, 1)})
 
 
 def going_on(log_on: Float[Tensor, "*rows steps"]) -> Float[Tensor, "*rows steps steps"]:

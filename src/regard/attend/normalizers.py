@@ -20,11 +20,16 @@ class Normalizer(nn.Module):
     sums_to_one = True
     """False where weights may be left out"""
     stateless = True
-    """False where it carries state, or samples: then queries are answered one after the other"""
+    """False where it carries state or samples: then queries are answered one after the other"""
+    samples = False
+    """True where weights are picked by chance and have no gradient"""
     scores = 1
     """how many scores, each with weights of its own, it makes weights of"""
     whole_source = False
     """True where it cannot do without a step's neighbours, that is, with another scope"""
+
+    def expect(self, nats: float) -> None:
+        """Told once, before training: the log-likelihood of a token when nothing is learned yet."""
 
     def start(self, like: Float[Tensor, "rows src_len"]) -> AttentionState:
         """The state before the first query: its part of `Answer.state`."""
@@ -52,7 +57,10 @@ class Softmax(Normalizer):
 
         type: Literal["softmax"] = "softmax"
         temperature: float = Field(1.0, gt=0)
-        """Below 1 sharper, above 1 flatter; 1, the convention, since scores learn their own scale."""
+        """Below 1 sharper, above 1 flatter; 1, the convention, since scores learn their own scale; any other runs
+        plain."""
+
+    fast = True
 
     def __init__(self, config: Config, *, query_dim: int) -> None:
         super().__init__()

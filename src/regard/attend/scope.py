@@ -37,6 +37,7 @@ class WholeSource(nn.Module):
 
         type: Literal["whole"] = "whole"
 
+    fast = True
     stateless = True
     """no state: the queries of a whole sentence can be answered at once"""
     sums_to_one = True

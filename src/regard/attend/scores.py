@@ -21,6 +21,7 @@ class DotScore(nn.Module):
 
         type: Literal["dot"] = "dot"
 
+    fast = True
     same_size = True
     """query and memory must have the same number of features"""
     vector = query_weight = key_weight = key_bias = None
@@ -52,6 +53,7 @@ class GeneralScore(nn.Module):
 
         type: Literal["general"] = "general"
 
+    fast = True
     same_size = False
     vector = query_weight = key_bias = None
 
@@ -87,6 +89,7 @@ class ScaledDotScore(nn.Module):
 
         type: Literal["scaled_dot"] = "scaled_dot"
 
+    fast = True
     same_size = False
     vector = None
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regard import config
-from regard.attend import Attention
+from regard.attend import SCORES, Attention
 from regard.attend.memory import Memory
 from regard.cells import CELLS
 from regard.cells.cell import Cell
@@ -68,8 +68,8 @@ class MarginalDecoder(nn.Module):
     monotonic  p(a_t = j | a_{t−1} = i) = 0 where j < i, and the rest renormalized (Wu & Cotterell 2019)
 
     The first token's predecessor is the first source step. h_t is the cell's output after reading y_{t−1}, without
-    input feeding: the sum is exact because nothing of where attention went comes back. Unlike the papers u depends on
-    the distance alone, of `jumps` at most.
+    input feeding: the sum is exact because nothing of where attention went comes back. Unlike the papers the output
+    layer sees the last token, e_t, and u depends on the distance alone, of `jumps` at most.
     """
 
     class Config(config.Config):
@@ -120,16 +120,19 @@ class MarginalDecoder(nn.Module):
         if config.order:
             self.jump = nn.Parameter(torch.zeros(2 * config.jumps + 1))
 
+    estimates = False
+    """`train.sampled_softmax` has nothing to save here"""
+
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:
         """Why it cannot work with an attention, if it cannot."""
         if attention is None:
             return "decoder marginal sums over where attention may be, and attention is none: choose a score"
         plain = Attention.Config(score=attention.score, dim=attention.dim)
-        if attention != plain or attention.score.type == "location":
+        if attention != plain or hasattr(SCORES[attention.score.type], "remembers"):
             return (
                 "decoder marginal takes a score from attention and no more: leave scope, normalizer, coverage and "
-                "heads as they are, and choose a score other than location"
+                "heads as they are, and choose a score that does not remember earlier weights"
             )
         return None
 
@@ -175,7 +178,7 @@ class MarginalDecoder(nn.Module):
         noise: Noise | None = None,
         sampled: int = 0,
     ) -> NllSums:
-        """Sums over `valid` tokens; smoothing is of the mixture. `sampled` is not for a small vocabulary: no effect."""
+        """Sums over `valid` tokens; smoothing is of the mixture. The recipe refuses `sampled`."""
         mixed, _ = self._mixtures(source, inputs, targets, noise)
         found, right = mixed[valid], targets[valid]
         nll = -found.gather(1, right[:, None]).sum()
@@ -187,7 +190,7 @@ class MarginalDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"]]:
         """log p of each target, and where attention was."""
         mixed, weights = self._mixtures(source, inputs, targets, None)
-        return mixed.gather(2, targets[..., None])[..., 0], weights
+        return mixed.gather(2, targets[..., None])[..., 0].clamp(max=0.0), weights
 
     def _mixtures(
         self,

@@ -1,5 +1,6 @@
 """The attentive recurrent decoder: attention before or after the cell, with or without input feeding."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
@@ -73,12 +74,12 @@ class Trace:
 
 @dataclass
 class _Looked:
-    """What one look at every memory gave, in their order."""
+    """What one look at every memory gave, in their order; or all steps' looks, with tgt_len after the rows."""
 
-    contexts: list[Float[Tensor, "rows dim"]] = field(default_factory=list)
-    weights: list[Float[Tensor, "rows src_len"]] = field(default_factory=list)
+    contexts: list[Float[Tensor, "rows *steps dim"]] = field(default_factory=list)
+    weights: list[Float[Tensor, "rows *steps src_len"]] = field(default_factory=list)
     aux: list[dict[str, Tensor]] = field(default_factory=list)
-    """(rows,) each"""
+    """(rows, …) each"""
 
 
 @dataclass
@@ -143,6 +144,8 @@ class RecurrentDecoder(nn.Module):
         hidden, layers, build = config.hidden, config.layers, CELLS[config.cell.type]
         attentions = [Attention(attention, query_dim=hidden, memory_dim=dim) for dim in memory_dims if attention]
         self.attentions = nn.ModuleList(attentions)
+        for part in attentions:
+            part.normalizer.expect(-math.log(len(readout.bias)))
         context = sum(part.context_dim for part in attentions)
         self.fed_size = (context if config.attend == "before" else 0) + (hidden if config.input_feeding else 0)
         sizes = [embedding.dim + self.fed_size] + [hidden] * (layers - 1)
@@ -203,8 +206,8 @@ class RecurrentDecoder(nn.Module):
         embedded = sequence_dropout(self.embedding(inputs), self.dropout, noise, "decoder.in")
         run, state = self._run(noise, like=embedded), self.start(source)
         if not self.fed_size and all(part.stateless for part in self._attentions()):
-            features, weights = self._all_steps(embedded, state, source, run)
-            return features, Trace(weights[0] if weights and keep_weights else None)
+            features, looked = self._all_steps(embedded, state, source, run, noise)
+            return features, _trace(looked if keep_weights else replace(looked, weights=[]))
         gates = self._project(embedded)  # every step's, in one product
         found: list[Tensor] = []
         looks: list[_Looked] = []
@@ -213,7 +216,7 @@ class RecurrentDecoder(nn.Module):
             features, state, looked = self._advance(gates_t, embedded_t, state, source, run, now)
             found.append(features)
             looks.append(looked if keep_weights else replace(looked, weights=[]))
-        return torch.stack(found, 1), _trace(looks)
+        return torch.stack(found, 1), _trace(_stacked(looks))
 
     def loss(
         self,
@@ -235,7 +238,9 @@ class RecurrentDecoder(nn.Module):
             loss = loss + (trace.penalty * valid).sum()
         if trace.sampled:
             rewards = valid.to(features).masked_scatter(valid, self.readout.log_likelihoods(found, right))
-            loss = loss + sum(reinforce(rewards, valid, each.log_prob, each.baseline) for each in trace.sampled)
+            lasting = bool(self.fed_size) or any(part.remembers for part in self._attentions())
+            for each in trace.sampled:
+                loss = loss + reinforce(rewards, valid, each.log_prob, each.baseline, lasting)
         return sums._replace(loss=loss)
 
     def forced(
@@ -338,32 +343,41 @@ class RecurrentDecoder(nn.Module):
         return _drop(features, run.feature_mask)
 
     def _all_steps(
-        self, embedded: Tensor, state: State, source: DecoderSource, run: _Run
-    ) -> tuple[Float[Tensor, "batch tgt_len features"], list[Tensor]]:
+        self, embedded: Tensor, state: State, source: DecoderSource, run: _Run, noise: Noise | None
+    ) -> tuple[Float[Tensor, "batch tgt_len features"], _Looked]:
         """All tokens at once, when nothing that attention finds is fed back: the fast form of the loop."""
-        output = embedded
+        output, looked = embedded, _Looked()
         for depth, cell in enumerate(self._cells()):
             start = tuple(state[f"{name}.{depth}"] for name in cell.state_names)
             parts, _ = cell.sequence(_drop(output, run.masks[depth]), None, start)
             output = output + parts if self.config.residual and depth > 0 else parts
-        contexts, weights = [], []
-        for part, attended in zip(self._attentions(), source.attended, strict=True):
-            context, weight, _, _ = part(output, attended, {})
-            contexts.append(context)
-            weights.append(weight)
-        return self._features(output, contexts, embedded, run), weights
+        for index, (part, attended) in enumerate(zip(self._attentions(), source.attended, strict=True)):
+            own = None if noise is None else noise.under(f"attention.{index}")
+            context, weight, _, aux = part(output, attended, {}, own)
+            looked.contexts.append(context)
+            looked.weights.append(weight)
+            looked.aux.append({name: tensor for name, tensor in aux.items() if name != "heads"})
+        return self._features(output, looked.contexts, embedded, run), looked
 
 
-def _trace(looks: list[_Looked]) -> Trace:
-    """Every step's look, as one."""
-    first = looks[0]
-    weights = torch.stack([look.weights[0] for look in looks], 1) if first.weights else None
+def _stacked(looks: list[_Looked]) -> _Looked:
+    """Every step's look as one, with a dimension for steps after the sentences'."""
+
+    def stack(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts, 1)
+
+    weights = [stack(list(each)) for each in zip(*(look.weights for look in looks), strict=True)]
     aux = [
-        {name: torch.stack([look.aux[index][name] for look in looks], 1) for name in part}
-        for index, part in enumerate(first.aux)
+        {name: stack([part[name] for part in each]) for name in each[0]}
+        for each in zip(*(look.aux for look in looks), strict=True)
     ]
-    penalties = [part["penalty"] for part in aux if "penalty" in part]
-    sampled = tuple(Sampled(part["log_prob"], part["baseline"]) for part in aux if "log_prob" in part)
+    return _Looked(weights=weights, aux=aux)
+
+
+def _trace(looked: _Looked) -> Trace:
+    penalties = [part["penalty"] for part in looked.aux if "penalty" in part]
+    sampled = tuple(Sampled(part["log_prob"], part["baseline"]) for part in looked.aux if "log_prob" in part)
+    weights = looked.weights[0] if looked.weights else None
     return Trace(weights, sum(penalties[1:], penalties[0]) if penalties else None, sampled)
 
 

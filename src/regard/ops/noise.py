@@ -71,10 +71,13 @@ class Noise:
 
     def normal(self, name: str, like: Tensor) -> Tensor:
         """Numbers of the standard normal distribution, in the shape, dtype and on the device of `like`."""
-        share = self.uniform(name, like.shape, torch.float64) + 2.0**-54  # in the middle of its step: never 0 or 1
-        return torch.special.ndtri(share).to(like)
+        return torch.special.ndtri(self._inside(name, like.shape)).to(like)
 
     def gumbel(self, name: str, like: Tensor) -> Tensor:
         """Numbers of the standard Gumbel distribution: the largest of scores and these is a sample of their softmax."""
-        share = self.uniform(name, like.shape, torch.float64) + 2.0**-54
-        return (-torch.log(-torch.log(share))).to(like)
+        return (-torch.log(-torch.log(self._inside(name, like.shape)))).to(like)
+
+    def _inside(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Numbers in (0, 1), 0 and 1 excluded, with 52 random bits, in float64 on the CPU."""
+        words = self._bits(name, 8 * int(np.prod(shape))).view(np.uint64)
+        return torch.from_numpy(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52).view(*shape)

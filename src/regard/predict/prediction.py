@@ -42,11 +42,13 @@ class Prediction:
     def alignment(self) -> list[tuple[int, int]] | None:
         """(source token, target token) pairs from 0: where attention looked most for each target token.
 
-        A token for which it looked most at the end mark has no pair. None unless attention was asked for.
+        A token for which it looked most at the end mark has no pair, nor has one for which it looked nowhere (monotonic
+        attention past its end). None unless attention was asked for.
         """
         if self.source_tokens is None:
             return None
         if self.attention is None:
             return []
-        best = self.attention.argmax(1).tolist()[: len(self.tokens)]
-        return [(source, target) for target, source in enumerate(best) if source < len(self.source_tokens) - 1]
+        most, best = (part.tolist() for part in self.attention[: len(self.tokens)].max(1))
+        pairs = [(source, target) for target, source in enumerate(best) if most[target] > 0]
+        return [(source, target) for source, target in pairs if source < len(self.source_tokens) - 1]
