@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -21,6 +21,7 @@ from regard.decode.embedding import Embedding
 from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.state import State
+from regard.decode.trace import Looked, Trace, stacked, trace
 from regard.ops.dropout import sequence_dropout, sequence_mask
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
@@ -49,37 +50,6 @@ class DecoderSource:
     def select(self, rows: Int[Tensor, "rows"]) -> "DecoderSource":
         attended = tuple(part.select(rows) for part in self.attended)
         return DecoderSource(attended, self.summary.index_select(0, rows), self.valid.index_select(0, rows))
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """What attention to one memory picked by chance, and may learn from through what came of it."""
-
-    log_prob: Float[Tensor, "batch tgt_len"]
-    """of what was picked, times the weight that rewards have"""
-    baseline: Float[Tensor, "batch tgt_len"]
-    """the mean log-likelihood that was expected of each token from here on"""
-
-
-@dataclass
-class Trace:
-    """What `teacher_forced` reports besides the features."""
-
-    weights: Float[Tensor, "batch tgt_len src_len"] | None = None
-    """attention to the first memory; None for a decoder without attention, or when not asked for"""
-    penalty: Float[Tensor, "batch tgt_len"] | None = None
-    """what attention adds to each token's loss, in nats"""
-    sampled: tuple[Sampled, ...] = ()
-
-
-@dataclass
-class _Looked:
-    """What one look at every memory gave, in their order; or all steps' looks, with tgt_len after the rows."""
-
-    contexts: list[Float[Tensor, "rows *steps dim"]] = field(default_factory=list)
-    weights: list[Float[Tensor, "rows *steps src_len"]] = field(default_factory=list)
-    aux: list[dict[str, Tensor]] = field(default_factory=list)
-    """(rows, …) each"""
 
 
 @dataclass
@@ -207,16 +177,16 @@ class RecurrentDecoder(nn.Module):
         run, state = self._run(noise, like=embedded), self.start(source)
         if not self.fed_size and all(part.stateless for part in self._attentions()):
             features, looked = self._all_steps(embedded, state, source, run, noise)
-            return features, _trace(looked if keep_weights else replace(looked, weights=[]))
+            return features, trace(looked if keep_weights else replace(looked, weights=[]))
         gates = self._project(embedded)  # every step's, in one product
         found: list[Tensor] = []
-        looks: list[_Looked] = []
+        looks: list[Looked] = []
         for t, (gates_t, embedded_t) in enumerate(zip(gates.unbind(1), embedded.unbind(1), strict=True)):
             now = None if noise is None else noise.under(f"step.{t}")
             features, state, looked = self._advance(gates_t, embedded_t, state, source, run, now)
             found.append(features)
             looks.append(looked if keep_weights else replace(looked, weights=[]))
-        return torch.stack(found, 1), _trace(_stacked(looks))
+        return torch.stack(found, 1), trace(stacked(looks))
 
     def loss(
         self,
@@ -229,17 +199,17 @@ class RecurrentDecoder(nn.Module):
         sampled: int = 0,
     ) -> NllSums:
         """Sums over `valid` tokens, with what attention adds; no product is spent on the others."""
-        features, trace = self.teacher_forced(source, inputs, noise)
+        features, told = self.teacher_forced(source, inputs, noise)
         real = valid.flatten().nonzero()[:, 0]
         found, right = features.flatten(0, 1)[real], targets.flatten()[real]
         sums = self.readout.nll(found, right, smoothing, noise, sampled)
         loss = sums.loss
-        if trace.penalty is not None:
-            loss = loss + (trace.penalty * valid).sum()
-        if trace.sampled:
+        if told.penalty is not None:
+            loss = loss + (told.penalty * valid).sum()
+        if told.sampled:
             rewards = valid.to(features).masked_scatter(valid, self.readout.log_likelihoods(found, right))
             lasting = bool(self.fed_size) or any(part.remembers for part in self._attentions())
-            for each in trace.sampled:
+            for each in told.sampled:
                 loss = loss + reinforce(rewards, valid, each.log_prob, each.baseline, lasting)
         return sums._replace(loss=loss)
 
@@ -247,10 +217,10 @@ class RecurrentDecoder(nn.Module):
         self, source: DecoderSource, inputs: Int[Tensor, "batch tgt_len"], targets: Int[Tensor, "batch tgt_len"]
     ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"] | None]:
         """log p of each target, and where attention was; a step at a time, as all would be tokens × vocabulary."""
-        features, trace = self.teacher_forced(source, inputs, keep_weights=True)
+        features, told = self.teacher_forced(source, inputs, keep_weights=True)
         pairs = zip(features.unbind(1), targets.unbind(1), strict=True)
         steps = [self.readout.logits(now).log_softmax(-1).gather(1, right[:, None]) for now, right in pairs]
-        return torch.cat(steps, 1), trace.weights
+        return torch.cat(steps, 1), told.weights
 
     def _project(self, embedded: Float[Tensor, "*rows embed"]) -> Float[Tensor, "*rows gates"]:
         """The embedding's share of the first cell's gates."""
@@ -276,9 +246,9 @@ class RecurrentDecoder(nn.Module):
 
     def _attend(
         self, query: Float[Tensor, "rows hidden"], state: State, source: DecoderSource, noise: Noise | None
-    ) -> tuple[_Looked, State]:
+    ) -> tuple[Looked, State]:
         """A look at every memory, and the state after it. A sentence's keys are shared by its hypotheses."""
-        looked, after = _Looked(), State()
+        looked, after = Looked(), State()
         queries = query.view(source.rows, -1, query.shape[-1])  # (sentences, beam, hidden)
         for index, (part, attended) in enumerate(zip(self._attentions(), source.attended, strict=True)):
             prefix = f"attention.{index}."
@@ -299,12 +269,12 @@ class RecurrentDecoder(nn.Module):
         source: DecoderSource,
         run: _Run,
         noise: Noise | None,
-    ) -> tuple[Float[Tensor, "rows features"], State, _Looked]:
+    ) -> tuple[Float[Tensor, "rows features"], State, Looked]:
         """One token of every row: the definition, used by `step` and by the loop of `teacher_forced`."""
         before = self.config.attend == "before"
         fed: list[Tensor] = []
         after: State = {}
-        looked = _Looked()
+        looked = Looked()
         if before:
             looked, after = self._attend(self._top(state), state, source, noise)
             fed += looked.contexts
@@ -344,9 +314,9 @@ class RecurrentDecoder(nn.Module):
 
     def _all_steps(
         self, embedded: Tensor, state: State, source: DecoderSource, run: _Run, noise: Noise | None
-    ) -> tuple[Float[Tensor, "batch tgt_len features"], _Looked]:
+    ) -> tuple[Float[Tensor, "batch tgt_len features"], Looked]:
         """All tokens at once, when nothing that attention finds is fed back: the fast form of the loop."""
-        output, looked = embedded, _Looked()
+        output, looked = embedded, Looked()
         for depth, cell in enumerate(self._cells()):
             start = tuple(state[f"{name}.{depth}"] for name in cell.state_names)
             parts, _ = cell.sequence(_drop(output, run.masks[depth]), None, start)
@@ -358,27 +328,6 @@ class RecurrentDecoder(nn.Module):
             looked.weights.append(weight)
             looked.aux.append({name: tensor for name, tensor in aux.items() if name != "heads"})
         return self._features(output, looked.contexts, embedded, run), looked
-
-
-def _stacked(looks: list[_Looked]) -> _Looked:
-    """Every step's look as one, with a dimension for steps after the sentences'."""
-
-    def stack(parts: list[Tensor]) -> Tensor:
-        return torch.stack(parts, 1)
-
-    weights = [stack(list(each)) for each in zip(*(look.weights for look in looks), strict=True)]
-    aux = [
-        {name: stack([part[name] for part in each]) for name in each[0]}
-        for each in zip(*(look.aux for look in looks), strict=True)
-    ]
-    return _Looked(weights=weights, aux=aux)
-
-
-def _trace(looked: _Looked) -> Trace:
-    penalties = [part["penalty"] for part in looked.aux if "penalty" in part]
-    sampled = tuple(Sampled(part["log_prob"], part["baseline"]) for part in looked.aux if "log_prob" in part)
-    weights = looked.weights[0] if looked.weights else None
-    return Trace(weights, sum(penalties[1:], penalties[0]) if penalties else None, sampled)
 
 
 def _drop(x: Float[Tensor, "batch *steps dim"], mask: Float[Tensor, "batch dim"] | None) -> Tensor:
