@@ -222,11 +222,12 @@ def test_hard_attentions_loss_is_a_log_likelihood():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_it_learns_to_copy_with_each(name, no_shape_checks):
-    """Words of up to 7 letters, read off one by one; without attention it is at 1.9 nats by then."""
+    """Words of up to 7 letters, read off one by one; without attention 1.9 nats after 150 updates, 1.5 after 300."""
+    updates, enough = (300, 1.4) if name == "hard" else (150, 1.5)  # samples teach more slowly
     model = tiny(torch.float32, attention={"dim": 16, **ATTENTIONS[name]})
     pairs = [(source, source) for source, _ in reversals(256, 7)]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for update in range(150):
+    for update in range(updates):
         batch = collate(Lines(pairs), np.random.default_rng(update).permutation(256)[:32])
         found = model.loss(batch, noise=Noise(1, update))
         optimizer.zero_grad()
@@ -234,4 +235,4 @@ def test_it_learns_to_copy_with_each(name, no_shape_checks):
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     found = model.loss(collate(Lines(pairs), np.arange(256)))
-    assert found.nll.item() / found.tokens < 1.5
+    assert found.nll.item() / found.tokens < enough
