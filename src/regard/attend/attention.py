@@ -146,7 +146,8 @@ class Attention(nn.Module):
         """Before the first query: rows are sentence × query, followed by heads where there are several."""
         sentences, src_len = attended.values.shape[0], attended.values.shape[-2]
         like = attended.values.new_zeros(sentences * queries * self.heads, src_len)
-        state = {**self.scope.start(len(like), like.device), **self.normalizer.start(like)}
+        places = torch.zeros(len(like), dtype=torch.long, device=like.device)
+        state = {**self.scope.start(places), **self.normalizer.start(like)}
         state |= dict.fromkeys(self.remembers, like)
         return {name: self._by_head(part) for name, part in state.items()}
 

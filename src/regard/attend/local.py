@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -38,7 +38,7 @@ class LocalP(nn.Module):
         self.query = nn.Linear(query_dim, dim, bias=False)
         self.weight = nn.Linear(dim, 1, bias=False)
 
-    def start(self, rows: int, device: torch.device) -> AttentionState:
+    def start(self, places: Int[Tensor, "rows"]) -> AttentionState:
         return {}
 
     def forward(

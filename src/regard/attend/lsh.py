@@ -52,7 +52,7 @@ class Hashed(nn.Module):
         rotations = torch.randn(config.rounds, query_dim, config.buckets // 2, generator=draw)
         self.register_buffer("rotations", rotations)
 
-    def start(self, rows: int, device: torch.device) -> AttentionState:
+    def start(self, places: Int[Tensor, "rows"]) -> AttentionState:
         return {}
 
     def forward(

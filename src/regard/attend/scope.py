@@ -46,7 +46,8 @@ class WholeSource(nn.Module):
     def __init__(self, config: Config, *, query_dim: int, dim: int) -> None:
         super().__init__()
 
-    def start(self, rows: int, device: torch.device) -> AttentionState:
+    def start(self, places: Int[Tensor, "rows"]) -> AttentionState:
+        """The state before the first query; `places`, the step that each row starts from: 0 for a decoder's rows."""
         return {}
 
     def forward(

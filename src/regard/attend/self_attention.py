@@ -76,10 +76,8 @@ class SelfAttention(nn.Module):
         query = self._fold(self.query(normed))
         keys = F.normalize(query, dim=-1) if self.key is None else self._fold(self.key(normed))
         values, valid = self._fold(self.value(normed)), memory.src_valid.repeat_interleave(self.heads, 0)
-        state = self.attention.scope.start(len(query) * steps, x.device)
-        if "step" in state:  # everyone stands at their own place
-            state["step"] = torch.arange(steps, device=x.device).repeat(len(query))
-        question = Question(query * self.scale, state)
+        places = torch.arange(steps, device=x.device).repeat(len(query))  # everyone at their own
+        question = Question(query * self.scale, self.attention.scope.start(places))
         context, weights, _, _ = self.attention.ask(question, keys, values, valid if memory.ragged else None)
         context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)  # heads side by side
         added = sequence_dropout(self.merge(context), self.dropout, noise, "attended")

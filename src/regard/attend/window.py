@@ -22,8 +22,8 @@ class _Moving(nn.Module):
         super().__init__()
         self.rate, self.causal = rate, causal
 
-    def start(self, rows: int, device: torch.device) -> AttentionState:
-        return {"step": torch.zeros(rows, dtype=torch.long, device=device)}
+    def start(self, places: Int[Tensor, "rows"]) -> AttentionState:
+        return {"step": places}
 
     def around(self, centre: Int[Tensor, "batch queries"]) -> Int[Tensor, "batch queries candidates"]:
         """The steps that are seen from `centre`."""

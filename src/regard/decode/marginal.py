@@ -154,7 +154,8 @@ class MarginalDecoder(nn.Module):
 
     def step(self, tokens: Int[Tensor, "rows"], state: State, source: MarginalSource) -> tuple[StepOutput, State]:
         """Read one token a row, score the next."""
-        embedded, after, output = self.embedding(tokens), State(), self.embedding(tokens)
+        embedded, after = self.embedding(tokens), State()
+        output = embedded
         for depth, cell in enumerate(self._cells()):
             parts = cell.step(output, tuple(state[f"{name}.{depth}"] for name in cell.state_names))
             after.update({f"{name}.{depth}": part for name, part in zip(cell.state_names, parts, strict=True)})
@@ -186,9 +187,13 @@ class MarginalDecoder(nn.Module):
         return NllSums(loss, nll.detach(), (found.argmax(-1) == right).sum())
 
     def forced(
-        self, source: MarginalSource, inputs: Int[Tensor, "batch tgt_len"], targets: Int[Tensor, "batch tgt_len"]
+        self,
+        source: MarginalSource,
+        inputs: Int[Tensor, "batch tgt_len"],
+        targets: Int[Tensor, "batch tgt_len"],
+        keep_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"]]:
-        """log p of each target, and where attention was."""
+        """log p of each target, and where attention was, which is known in any case."""
         mixed, weights = self._mixtures(source, inputs, targets, None)
         return mixed.gather(2, targets[..., None])[..., 0].clamp(max=0.0), weights
 

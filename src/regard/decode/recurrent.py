@@ -185,7 +185,7 @@ class RecurrentDecoder(nn.Module):
             now = None if noise is None else noise.under(f"step.{t}")
             features, state, looked = self._advance(gates_t, embedded_t, state, source, run, now)
             found.append(features)
-            looks.append(looked if keep_weights else replace(looked, weights=[]))
+            looks.append(Looked(weights=looked.weights if keep_weights else [], aux=looked.aux))
         return torch.stack(found, 1), trace(stacked(looks))
 
     def loss(
@@ -214,10 +214,14 @@ class RecurrentDecoder(nn.Module):
         return sums._replace(loss=loss)
 
     def forced(
-        self, source: DecoderSource, inputs: Int[Tensor, "batch tgt_len"], targets: Int[Tensor, "batch tgt_len"]
+        self,
+        source: DecoderSource,
+        inputs: Int[Tensor, "batch tgt_len"],
+        targets: Int[Tensor, "batch tgt_len"],
+        keep_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"] | None]:
         """log p of each target, and where attention was; a step at a time, as all would be tokens × vocabulary."""
-        features, told = self.teacher_forced(source, inputs, keep_weights=True)
+        features, told = self.teacher_forced(source, inputs, keep_weights=keep_weights)
         pairs = zip(features.unbind(1), targets.unbind(1), strict=True)
         steps = [self.readout.logits(now).log_softmax(-1).gather(1, right[:, None]) for now, right in pairs]
         return torch.cat(steps, 1), told.weights

@@ -43,13 +43,16 @@ def score_forced(
         filled = rows + rows[:1] * (-len(rows) % ROW_MULTIPLE)
         told = [list(targets[row]) for row in filled]
         ids = torch.tensor([[*sources[row], EOS] for row in filled], device=device)
-        chosen, weights = _forced(models, ids, told)
+        look = keep_weights or config.coverage_penalty > 0
+        chosen, weights = _forced(models, ids, told, look=look)
         for row, hypothesis in zip(rows, _hypotheses(told, chosen, weights, config, keep_weights), strict=False):
             found[row] = hypothesis
     return [one for one in found if one is not None]
 
 
-def _forced(models: Sequence[Seq2Seq], ids: Tensor, told: list[list[int]]) -> tuple[Tensor, Tensor | None]:
+def _forced(
+    models: Sequence[Seq2Seq], ids: Tensor, told: list[list[int]], *, look: bool
+) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of the told tokens and their end (batch, tgt_len), and attention (batch, tgt_len, src_len)."""
     longest = max(map(len, told))
     before = torch.tensor([[BOS, *tokens] + [PAD] * (longest - len(tokens)) for tokens in told], device=ids.device)
@@ -58,7 +61,7 @@ def _forced(models: Sequence[Seq2Seq], ids: Tensor, told: list[list[int]]) -> tu
     chosen, weights = [], []
     for model in models:
         source = model.decoder.prepare([model.encode(ids, lengths)])
-        found, looked = model.decoder.forced(source, before, after)
+        found, looked = model.decoder.forced(source, before, after, keep_weights=look)
         chosen.append(found)
         weights.append(looked)
     if len(models) == 1:
