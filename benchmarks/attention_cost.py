@@ -2,8 +2,8 @@
 
 One part at a time differs from additive softmax attention over the whole source; the attention alone, a query after the
 other as a decoder asks, forwards and backwards (training) and forwards for a beam (decoding). All of them in turn,
-several times over; the ratio is of each round to the additive one of the same round. `marginal` is a decoder, and not
-here.
+several times over; the ratio is of each round to the additive one of the same round, which has kernels, as concat and
+the products have in decoding; the others run plain. `marginal` is a decoder, and not here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python examples/attention_gallery.py words.yaml windmill gallery local_p monotonic sum
 
-Without names at the end all of them. An attention of another run is left as it is: train longer by deleting its folder.
+Without names at the end all of them. A run that is in the folder already is not trained again.
 """
 
 import sys

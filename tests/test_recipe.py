@@ -255,6 +255,12 @@ def test_a_sampled_softmax_has_nothing_to_save_with_marginal(tmp_path: Path) -> 
     assert "train.sampled_softmax 500 saves nothing with model.decoder marginal" in found
 
 
+def test_self_attention_is_refused_where_it_stands(tmp_path: Path) -> None:
+    encoder = "model: {encoder: {type: self_attentive, attention: {dim: 8, heads: 3}}}\n"
+    (found,) = mistakes(tmp_path, GOOD + encoder)
+    assert "model.encoder.attention: dim 8 cannot be split over 3 heads" in found
+
+
 def test_a_parts_own_words(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, GOOD + "  updates: null\n", "train.epochs=null")
     assert found.startswith("x.yaml line 5, column 1: train: set train.epochs or train.updates")

@@ -32,9 +32,6 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def _sizes_fit(self) -> ModelConfig:
         attention = self.attention
-        encoder: Any = ENCODERS[self.encoder.type]
-        if conflict := encoder.conflict(self.encoder):
-            raise ValueError(conflict)
         decoder: Any = DECODERS[self.decoder.type]
         if conflict := decoder.conflict(self.decoder, attention):
             raise ValueError(conflict)

@@ -1,11 +1,12 @@
 """A layer in which each step of a sequence attends to the others."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from regard import config
@@ -43,18 +44,18 @@ class SelfAttention(nn.Module):
         dim: int = Field(256, ge=1)
         """Size of all heads' projections together."""
 
-        def conflict(self) -> str | None:
-            """Why these parts cannot work together, if they cannot."""
+        @model_validator(mode="after")
+        def _parts_agree(self) -> Any:
             if self.dim % self.heads:
-                return (
+                raise ValueError(
                     f"dim {self.dim} cannot be split over {self.heads} heads: choose a multiple of the number of heads"
                 )
             if not getattr(NORMALIZERS[self.normalizer.type], "stateless", True):
-                return (
+                raise ValueError(
                     f"normalizer {self.normalizer.type} goes from one query to the next, and in self-attention all "
                     "ask at once: choose softmax, sparsemax or entmax15"
                 )
-            return None
+            return self
 
     def __init__(self, config: Config, *, size: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The recurrent encoder: layers of cells, in one direction or both."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -40,11 +40,6 @@ class BiRNN(nn.Module):
         """Both directions: each step then knows what follows it."""
         residual: bool = False
         """Add a layer's input to its output from the second layer on (He et al. 2016); for 3 layers and more."""
-
-    @staticmethod
-    def conflict(config: Any) -> str | None:
-        """Why its settings cannot work together: they can."""
-        return None
 
     def __init__(self, config: Config, *, input_size: int, dropout: float = 0.0) -> None:
         super().__init__()

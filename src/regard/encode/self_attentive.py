@@ -1,6 +1,6 @@
 """A recurrent encoder whose steps look at each other before they are a memory."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -31,12 +31,6 @@ class SelfAttentive(nn.Module):
         """Of each layer of self-attention."""
         attention_layers: int = Field(1, ge=1)
         """One, as in Merity 2019."""
-
-    @staticmethod
-    def conflict(config: Any) -> str | None:
-        """Why its parts cannot work together, if they cannot."""
-        found = config.attention.conflict()
-        return found and f"encoder.attention.{found}"
 
     def __init__(self, config: Config, *, input_size: int, dropout: float = 0.0) -> None:
         super().__init__()
