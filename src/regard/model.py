@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from regard.data.batches import Batch
 from regard.data.tokenizer import PAD
-from regard.decode import DECODERS
+from regard.decode import DECODERS, READOUTS
 from regard.decode.embedding import Embedding
 from regard.decode.engine import Encode
 from regard.decode.packed import PackedDecoder
 from regard.decode.protocol import Decoder
-from regard.decode.readout import SoftmaxReadout
 from regard.decode.shortlist import Shortlist
 from regard.encode import ENCODERS, BiRNN, Memory
 from regard.encode.packed import PackedBiRNN
@@ -64,17 +63,17 @@ class Seq2Seq(nn.Module):
     def __init__(self, config: ModelConfig, *, source_vocab: int, target_vocab: int) -> None:
         super().__init__()
         self.config = config
-        embedding = Embedding(target_vocab, config.embed)
-        if config.tie == "all":
-            assert source_vocab == target_vocab, "tie: all needs one vocabulary; the recipe is checked for it"
-        self.source_embedding = embedding if config.tie == "all" else Embedding(source_vocab, config.embed)
+        readout = READOUTS[config.readout.type]
+        embedding = Embedding(target_vocab, config.embed, open_ended=readout.copies)
+        if config.tie == "all" or readout.copies:
+            assert source_vocab == target_vocab, "these settings need one vocabulary; the recipe is checked for it"
+        tied = config.tie == "all"
+        self.source_embedding = embedding if tied else Embedding(source_vocab, config.embed, open_ended=readout.copies)
         self.encoder = ENCODERS[config.encoder.type](config.encoder, input_size=config.embed, dropout=config.dropout)
         self.decoder = DECODERS[config.decoder.type](
             config.decoder,
             embedding=embedding,
-            readout=SoftmaxReadout(
-                config.decoder.hidden, embedding, tied=config.tie != "none", drop=config.output_dropout
-            ),
+            readout=readout(config.decoder.hidden, embedding, tied=config.tie != "none", drop=config.output_dropout),
             attention=config.attention,
             memory_dims=[self.encoder.dim],
             summary_size=self.encoder.summary_size,
@@ -83,7 +82,7 @@ class Seq2Seq(nn.Module):
 
     def encode(self, ids: Tensor, lengths: Tensor, noise: Noise | None = None) -> Memory:
         """`ids` (batch, src_len), `lengths` (batch,) on the CPU → Memory."""
-        return self.encoder(self.source_embedding(ids), lengths, noise)
+        return replace(self.encoder(self.source_embedding(ids), lengths, noise), source_ids=ids)
 
     def for_search(self, *, int8: bool = False, shortlist: Shortlist | None = None) -> tuple[Encode, Decoder]:
         """Encoder and decoder as `decode_sentences` takes them: packed where there are kernels for both, else our own.

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from regard.attend import SCORES, Attention
 from regard.config import Config, choice, optional
-from regard.decode import DECODERS
+from regard.decode import DECODERS, READOUTS
 from regard.encode import ENCODERS
 
 
@@ -28,12 +28,19 @@ class ModelConfig(Config):
     attention: optional(Attention.Config) = Attention.Config()  # type: ignore[valid-type]
     """`none`: the decoder sees the encoder's final state alone."""
     decoder: choice(DECODERS) = "recurrent"  # type: ignore[valid-type]
+    readout: choice(READOUTS) = "softmax"  # type: ignore[valid-type]
+    """`copy`: words of the source may be written, for summaries and inflection; it needs `data.shared_vocabulary`."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> ModelConfig:
         attention = self.attention
         decoder: Any = DECODERS[self.decoder.type]
         if conflict := decoder.conflict(self.decoder, attention):
+            raise ValueError(conflict)
+        readout: Any = READOUTS[self.readout.type]
+        if readout.copies and not decoder.copies:
+            raise ValueError(f"readout {self.readout.type} is not for decoder {self.decoder.type}: choose softmax")
+        if conflict := readout.conflict(attention):
             raise ValueError(conflict)
         if attention is None:
             return self

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from regard.config import Config
 from regard.data.config import DataConfig
-from regard.decode import DECODERS
+from regard.decode import DECODERS, READOUTS
 from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
@@ -114,6 +114,20 @@ class Recipe(Config):
             raise ValueError(
                 f"train.sampled_softmax {self.train.sampled_softmax:,} saves nothing with model.decoder "
                 f"{self.model.decoder.type}, whose vocabulary is small: set it to 0"
+            )
+        readout: Any = READOUTS[self.model.readout.type]
+        if self.train.sampled_softmax and not readout.estimates:
+            raise ValueError(
+                f"train.sampled_softmax {self.train.sampled_softmax:,} is not for model.readout "
+                f"{self.model.readout.type}: set it to 0"
+            )
+        if readout.copies and not self.data.shared_vocabulary:
+            raise ValueError(
+                f"model.readout {self.model.readout.type} writes what it reads, so it needs data.shared_vocabulary=true"
+            )
+        if self.data.source.unknown == "hash" and not readout.copies:
+            raise ValueError(
+                "data.source.unknown hash leaves words that only model.readout copy can write: choose it, or spell"
             )
         if self.model.attention is None and self.search.coverage_penalty:
             raise ValueError(

@@ -35,7 +35,7 @@ def make(kind: str, **settings: object) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def trained() -> dict[tuple[str, str], Tokenizer]:
-    return {(kind, form): make(kind, normalize=form) for kind in KINDS for form in ("NFC", "NFKC", "none")}
+    return {(kind, form): make(kind, normalize=form) for kind in KINDS for form in ("NFC", "NFKC", "NFD", "none")}
 
 
 @settings(max_examples=150, deadline=None)

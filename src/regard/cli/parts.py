@@ -24,6 +24,7 @@ KINDS = {
     "cells": [("regard.cells", "CELLS")],
     "encoders": [("regard.encode", "ENCODERS")],
     "decoders": [("regard.decode", "DECODERS")],
+    "readouts": [("regard.decode", "READOUTS")],
     "searches": [("regard.decode", "SEARCHES")],
     "tasks": [("regard.tasks", "TASKS")],
     "metrics": [("regard.score", "METRICS")],

@@ -22,6 +22,9 @@ MOST_TOKENS = 1000
 """A text of more tokens is not answered, in validation, evaluation and prediction, and a pair with such a side is not
 scored: twice what training takes by default, and attention over it fits any machine."""
 
+POINTERS = 2**16
+"""The longest source that can be pointed into; ids beyond the vocabulary by as much or more are hashes."""
+
 Files = str | list[str]
 Column = Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(min_length=1)]
 
@@ -79,9 +82,10 @@ class SplitConfig(Config):
 class TextConfig(Config):
     """How the text of one side is cleaned and cut into pieces."""
 
-    normalize: Literal["NFC", "NFKC", "none"] = "NFC"
-    """NFC makes equal-looking texts equal and loses nothing; NFKC also folds width and ligatures; both trim and
-    fold white space to single spaces. `none` leaves the text alone."""
+    normalize: Literal["NFC", "NFKC", "NFD", "NFKD", "none"] = "NFC"
+    """NFC makes equal-looking texts equal and loses nothing; NFKC also folds width and ligatures; NFD and NFKD take
+    letters and their accents, and the letters of a Hangul syllable, apart, for tokenizer char; all trim and fold white
+    space to single spaces. `none` leaves the text alone."""
     lowercase: bool = False
     """Lower-case the text; off, because it cannot be undone in the output."""
     remove: str | None = None
@@ -92,6 +96,9 @@ class TextConfig(Config):
     """At most this many ids, the 4 special and 256 byte ids included; 8000 suits some 10,000 to 500,000 sentences."""
     min_frequency: Annotated[int, Field(ge=1)] = 1
     """A word, character or merge seen less often is spelled by smaller pieces; 1 keeps all there is room for."""
+    unknown: Literal["spell", "hash"] = "spell"
+    """A word (or character) beyond the vocabulary: spelled in bytes, or one piece that is known by its hash alone, for
+    `model.readout: copy` to write."""
     stop_words: tuple[str, ...] = ()
     """Words to delete, compared after lower-casing; none by default, as translation needs them."""
 
@@ -104,6 +111,15 @@ class TextConfig(Config):
                 f"ever lost) and at least one piece; set vocab to {SMALLEST_VOCABULARY} or more"
             )
         return vocab
+
+    @model_validator(mode="after")
+    def _hashes_whole_pieces(self) -> TextConfig:
+        if self.unknown == "hash" and (self.tokenizer not in ("char", "word") or self.normalize == "none"):
+            raise ValueError(
+                "unknown: hash is for tokenizer char or word, and text that is normalized, found tokenizer "
+                f"{self.tokenizer} and normalize {self.normalize}; bpe and unigram can spell anything"
+            )
+        return self
 
     @field_validator("remove")
     @classmethod
@@ -154,12 +170,15 @@ class DataConfig(Config):
             raise ValueError("target_column is empty")
         if len({type(column) for column in columns}) > 1:
             raise ValueError(f"columns are given all by number or all by name, found {columns}")
-        one, other = (t.model_dump(include={"tokenizer", "vocab", "min_frequency"}) for t in (self.source, self.target))
+        same = {"tokenizer", "vocab", "min_frequency", "unknown"}
+        one, other = (text.model_dump(include=same) for text in (self.source, self.target))
         if self.shared_vocabulary and one != other:
             raise ValueError(
-                "shared_vocabulary needs the same tokenizer, vocab and min_frequency on both sides, "
+                "shared_vocabulary needs the same tokenizer, vocab, min_frequency and unknown on both sides, "
                 f"found {one} and {other}"
             )
+        if "hash" in (self.source.unknown, self.target.unknown) and not self.shared_vocabulary:
+            raise ValueError("unknown: hash is for copying from the source, which needs shared_vocabulary: true")
         return self
 
     def target_columns(self) -> list[Column]:

@@ -9,10 +9,13 @@ read as one: "</s>" in a text is four characters.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ import numpy.typing as npt
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from regard.data.config import SPECIALS, TextConfig
+from regard.data.config import POINTERS, SPECIALS, TextConfig
 from regard.data.text import normalize
 from regard.errors import RegardError
 
@@ -34,6 +37,7 @@ RESERVED = SPECIAL_NAMES + BYTE_NAMES
 TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
 """Punctuation at a word's end, but not the end of what Moses' tokenizer writes for a quotation mark and the like."""
 FORMAT = 1
+NOTHING: Mapping[int, str] = MappingProxyType({})
 
 
 class Tokenizer:
@@ -51,6 +55,9 @@ class Tokenizer:
         self._names = [str(core.id_to_token(i)) for i in range(core.get_vocab_size())]
         # Words carry the space before them, so a line starts with a space that belongs to no one.
         self._spaced = config.tokenizer != "char"
+        self._learned: dict[str, int] = {}
+        if config.unknown == "hash":
+            self._learned = {name: i for i, name in enumerate(self._names) if i >= len(RESERVED)}
 
     @property
     def size(self) -> int:
@@ -61,31 +68,66 @@ class Tokenizer:
         return normalize(text, self.config)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, cleaned first; without BOS and EOS. An empty text gives an empty list."""
-        return [encoding.ids for encoding in self._encode(texts)]
+        """Ids of each text, cleaned first; without BOS and EOS. An empty text gives an empty list. With
+        `unknown: hash` a piece that the vocabulary lacks has an id of `size` or more, the same in every text."""
+        return [list(ids) for ids in self._encode(texts)]
 
     def encode_arrays(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
         """`encode`, as arrays, which take a fifth of the memory of lists."""
-        return [np.array(encoding.ids, dtype=np.int32) for encoding in self._encode(texts)]
+        return [np.array(ids, dtype=np.int32) for ids in self._encode(texts)]
 
-    def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+    def _encode(self, texts: Sequence[str]) -> Iterable[list[int]]:
+        if self.config.unknown == "hash":
+            return ([self._id(piece) for piece in self.surface(text)] for text in texts)
         cleaned = [self.normalize(text) for text in texts]
         if self._spaced:
             cleaned = [" " + text if text else text for text in cleaned]
-        return self._core.encode_batch_fast(cleaned, add_special_tokens=False)
+        return (encoding.ids for encoding in self._core.encode_batch_fast(cleaned, add_special_tokens=False))
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of these ids; special ids are dropped, bytes that are no UTF-8 become U+FFFD."""
-        text = self._core.decode([int(i) for i in ids if i >= SPECIALS], skip_special_tokens=False)
+    def surface(self, text: str) -> list[str]:
+        """What stands behind each id of `encode`, with `unknown: hash`; else nothing."""
+        if self.config.unknown != "hash":
+            return []
+        cleaned = self.normalize(text)
+        return cleaned.split(" ") if self._spaced and cleaned else list(cleaned)
+
+    def _id(self, piece: str) -> int:
+        found = self._learned.get(" " + piece if self._spaced else piece)
+        if found is not None:
+            return found
+        digest = hashlib.blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        first = self.size + POINTERS
+        return first + int.from_bytes(digest) % (2**31 - first)
+
+    def unnamed(self, text: str) -> dict[int, str]:
+        """What ids of `size` and more stand for where `text` is the source: `size` + j for its step j, which is what
+        copying writes, and hashes for what the vocabulary lacks. For `decode` and `pieces`; `unknown: hash` alone."""
+        surface = self.surface(text)
+        pointers = {self.size + step: piece for step, piece in enumerate(surface)}
+        return pointers | {self._id(piece): piece for piece in surface}
+
+    def decode(self, ids: Sequence[int], unnamed: Mapping[int, str] = NOTHING) -> str:
+        """The text of these ids; special ids are dropped, bytes that are no UTF-8 become U+FFFD.
+
+        unnamed   what ids of `size` and more stand for
+        """
+        text = ""
+        for beyond, run in groupby((int(i) for i in ids if i >= SPECIALS), key=lambda i: i >= self.size):
+            if beyond:
+                text += "".join((" " if self._spaced else "") + unnamed[i] for i in run)
+            else:
+                text += self._core.decode(list(run), skip_special_tokens=False)
         return text.removeprefix(" ") if self._spaced else text
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def pieces(self, ids: Sequence[int], unnamed: Mapping[int, str] = NOTHING) -> list[str]:
         """One readable piece for each id, for pictures: "▁" marks the space before a subword (words show none);
         of a character in bytes, the first byte shows the character and each further one "·"; a byte that belongs
         to no character is shown as "<0x…>"."""
         shown: list[str] = []
         for start, stop in _runs(ids):
-            if _is_byte(ids[start]):
+            if ids[start] >= self.size:
+                shown.append(unnamed[ids[start]])
+            elif _is_byte(ids[start]):
                 shown += _show_bytes(bytes(int(i) - SPECIALS for i in ids[start:stop]))
             else:
                 shown.append(self._show(self._names[ids[start]]))

@@ -1,10 +1,12 @@
 """Decoders, what they write with (readouts), and search. One file each, one line here."""
 
 from regard.decode.config import SearchConfig
+from regard.decode.copy import CopyReadout
 from regard.decode.ensemble import Ensemble
 from regard.decode.marginal import MarginalDecoder
 from regard.decode.outputs import Hypothesis
 from regard.decode.protocol import Decoder, Source, StepOutput
+from regard.decode.readout import SoftmaxReadout
 from regard.decode.recurrent import RecurrentDecoder
 from regard.decode.rescore import score_targets
 from regard.decode.search import SEARCHES, search
@@ -13,15 +15,21 @@ from regard.decode.state import State, select
 DECODERS = {"recurrent": RecurrentDecoder, "marginal": MarginalDecoder}
 """What `model.decoder` in a recipe may name."""
 
+READOUTS = {"softmax": SoftmaxReadout, "copy": CopyReadout}
+"""What `model.readout` may name."""
+
 __all__ = [
     "DECODERS",
+    "READOUTS",
     "SEARCHES",
+    "CopyReadout",
     "Decoder",
     "Ensemble",
     "Hypothesis",
     "MarginalDecoder",
     "RecurrentDecoder",
     "SearchConfig",
+    "SoftmaxReadout",
     "Source",
     "State",
     "StepOutput",

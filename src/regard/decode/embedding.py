@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from regard.data.tokenizer import UNK
+
 
 class Embedding(nn.Module):
     """A table of vectors, kept at length about one and read out √dim times longer.
@@ -12,8 +14,10 @@ class Embedding(nn.Module):
     layer, with logits no larger than the features it is multiplied with.
     """
 
-    def __init__(self, size: int, dim: int) -> None:
+    def __init__(self, size: int, dim: int, *, open_ended: bool = False) -> None:
+        """open_ended   ids of `size` or more are read as unknown (`data.source.unknown: hash`)"""
         super().__init__()
+        self.open_ended = open_ended
         self.weight = nn.Parameter(torch.randn(size, dim) * dim**-0.5)
         self.scale = dim**0.5
 
@@ -22,4 +26,6 @@ class Embedding(nn.Module):
         return self.weight.shape[1]
 
     def forward(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape dim"]:
+        if self.open_ended:
+            ids = ids.masked_fill(ids >= len(self.weight), UNK)
         return nn.functional.embedding(ids, self.weight) * self.scale

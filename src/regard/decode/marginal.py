@@ -122,6 +122,8 @@ class MarginalDecoder(nn.Module):
 
     estimates = False
     """`train.sampled_softmax` has nothing to save here"""
+    copies = False
+    """no readout that copies"""
 
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:

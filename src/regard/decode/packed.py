@@ -13,6 +13,7 @@ from regard.attend.memory import Memory
 from regard.cells.cell import Cell
 from regard.cells.packed import Linear, pack_cell, packs
 from regard.decode.protocol import StepOutput
+from regard.decode.readout import SoftmaxReadout
 from regard.decode.recurrent import DecoderSource, RecurrentDecoder
 from regard.decode.shortlist import Shortlist, ShortlistReadout
 from regard.decode.state import State
@@ -31,7 +32,7 @@ class ListedSource(DecoderSource):
 
     def select(self, rows: Int[Tensor, "rows"]) -> "ListedSource":
         plain = super().select(rows)
-        parts = (plain.attended, plain.summary, plain.valid)
+        parts = (plain.attended, plain.summary, plain.valid, None)
         return ListedSource(*parts, self.readout, self.sentence.index_select(0, rows))
 
 
@@ -75,6 +76,7 @@ class PackedDecoder:
         """Whether there are kernels for this decoder where it is."""
         return (
             type(decoder) is RecurrentDecoder  # a subclass may compute something else
+            and type(decoder.readout) is SoftmaxReadout
             and all(map(packs, cast("Sequence[Cell]", decoder.cells)))
             and all(map(_has_kernel, cast("Sequence[Attention]", decoder.attentions)))
             and native.usable(*decoder.parameters(), multiple=1)
@@ -89,7 +91,7 @@ class PackedDecoder:
             loop = AttentionLoop(made, values, vector, lengths)
             attended.append(Attended(made, values, memory.src_valid if memory.ragged else None, loop))
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
-        parts = (tuple(attended), summary, memories[0].src_valid)
+        parts = (tuple(attended), summary, memories[0].src_valid, None)
         if self.shortlist is None:
             return DecoderSource(*parts)
         ids = memories[0].source_ids

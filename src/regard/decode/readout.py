@@ -1,10 +1,14 @@
 """From a decoder's features to scores over the vocabulary, and to the loss."""
 
+from typing import Any, Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from regard import config
 from regard.decode.embedding import Embedding
+from regard.decode.originals import Pointed
 from regard.ops.dropout import dropout
 from regard.ops.loss import CHUNK_ELEMENTS, NllSums, chunked_nll
 from regard.ops.noise import Noise
@@ -17,6 +21,22 @@ class SoftmaxReadout(nn.Module):
     Tying: Press & Wolf 2017. The projection W to the embedding's size is there in both cases: with it an output
     layer of vocab × embed does the work of vocab × hidden.
     """
+
+    class Config(config.Config):
+        """Scores of the vocabulary's tokens."""
+
+        type: Literal["softmax"] = "softmax"
+
+    fast = True
+    copies = False
+    """whether it reads where attention points"""
+    estimates = True
+    """whether `train.sampled_softmax` is for it"""
+
+    @staticmethod
+    def conflict(attention: Any) -> str | None:
+        """Why it cannot work with an attention, if it cannot: it always can."""
+        return None
 
     def __init__(self, features: int, embedding: Embedding, *, tied: bool, drop: float = 0.0) -> None:
         super().__init__()
@@ -42,16 +62,27 @@ class SoftmaxReadout(nn.Module):
     def _projected(self, features: Tensor, noise: Noise | None) -> Tensor:
         return dropout(self.project(features), self.drop, noise, "readout")
 
+    def score(
+        self, features: Float[Tensor, "rows features"], pointed: Pointed | None = None
+    ) -> tuple[Float[Tensor, "rows scores"], bool]:
+        """Scores of every token, and whether they are log-probabilities."""
+        return self.logits(features), False
+
     @torch.no_grad()
     def log_likelihoods(
-        self, features: Float[Tensor, "tokens features"], targets: Int[Tensor, "tokens"]
+        self,
+        features: Float[Tensor, "tokens features"],
+        targets: Int[Tensor, "tokens"],
+        pointed: Pointed | None = None,
     ) -> Float[Tensor, "tokens"]:
         """log p of each target, in nats, in chunks and without gradients: a reward, not a loss."""
-        size = max(1, CHUNK_ELEMENTS // len(self.bias))
-        pairs = zip(features.split(size), targets.split(size), strict=True)
-        return -torch.cat(
-            [nn.functional.cross_entropy(self.logits(some), right, reduction="none") for some, right in pairs]
-        )
+        found, size = [], max(1, CHUNK_ELEMENTS // len(self.bias))
+        for first in range(0, len(targets), size):
+            rows = slice(first, first + size)
+            scores, normalized = self.score(features[rows], pointed and pointed.rows(rows))
+            log_probs = scores if normalized else scores.log_softmax(-1)
+            found.append(log_probs.gather(1, targets[rows, None])[:, 0])
+        return torch.cat(found)
 
     def nll(
         self,
@@ -60,6 +91,7 @@ class SoftmaxReadout(nn.Module):
         smoothing: float = 0.0,
         noise: Noise | None = None,
         sampled: int = 0,
+        pointed: Pointed | None = None,
     ) -> NllSums:
         """Summed cross-entropy of `targets`, in chunks: no tensor of tokens × vocab exists.
 

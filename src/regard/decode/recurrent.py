@@ -18,6 +18,7 @@ from regard.cells.cell import Cell, Product
 from regard.config import choice
 from regard.decode.bridge import Bridge
 from regard.decode.embedding import Embedding
+from regard.decode.originals import Originals, Pointed
 from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.state import State
@@ -38,6 +39,8 @@ class DecoderSource:
     summary: Float[Tensor, "batch summary"]
     valid: Bool[Tensor, "batch src_len"]
     """of the first memory"""
+    originals: Originals | None
+    """of the first memory, for a readout that copies"""
 
     @property
     def rows(self) -> int:
@@ -49,7 +52,8 @@ class DecoderSource:
 
     def select(self, rows: Int[Tensor, "rows"]) -> "DecoderSource":
         attended = tuple(part.select(rows) for part in self.attended)
-        return DecoderSource(attended, self.summary.index_select(0, rows), self.valid.index_select(0, rows))
+        originals = self.originals and self.originals.select(rows)
+        return DecoderSource(attended, self.summary.index_select(0, rows), self.valid.index_select(0, rows), originals)
 
 
 @dataclass
@@ -123,6 +127,9 @@ class RecurrentDecoder(nn.Module):
         self.bridge = Bridge(summary_size, layers=layers, hidden=hidden, state_names=build.state_names)
         self.combine = nn.Linear(hidden + context + (embedding.dim if config.deep_output else 0), hidden)
 
+    copies = True
+    """whether it tells a readout where attention points"""
+
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:
         """Why it cannot work with an attention, if it cannot: it always can."""
@@ -139,7 +146,13 @@ class RecurrentDecoder(nn.Module):
         parts = self._attentions()
         attended = tuple(part.prepare(memory) for part, memory in zip(parts, memories, strict=bool(parts)))
         summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
-        return DecoderSource(attended, summary, memories[0].src_valid)
+        return DecoderSource(attended, summary, memories[0].src_valid, self._originals(memories[0]))
+
+    def _originals(self, memory: Memory) -> Originals | None:
+        if not self.readout.copies:
+            return None
+        assert memory.source_ids is not None, "a readout that copies needs to know what stood at each step"
+        return Originals.of(memory.source_ids, len(self.readout.bias))
 
     def start(self, source: DecoderSource, beam: int = 1) -> State:
         """The state before the first token, `source.rows` × `beam` rows, a sentence's rows together."""
@@ -161,7 +174,9 @@ class RecurrentDecoder(nn.Module):
         embedded = self.embedding(tokens)
         gates = self._project(embedded)
         features, state, looked = self._advance(gates, embedded, state, source, self._run(None), noise)
-        output = StepOutput(self.readout.logits(features), weights=looked.weights[0] if looked.weights else None)
+        weights = looked.weights[0] if looked.weights else None
+        scores, normalized = self.readout.score(features, _pointed(source, weights))
+        output = StepOutput(scores, normalized, weights)
         output.aux = {f"weights.{index}": part for index, part in enumerate(looked.weights[1:], start=1)}
         return output, state
 
@@ -199,15 +214,18 @@ class RecurrentDecoder(nn.Module):
         sampled: int = 0,
     ) -> NllSums:
         """Sums over `valid` tokens, with what attention adds; no product is spent on the others."""
-        features, told = self.teacher_forced(source, inputs, noise)
+        features, told = self.teacher_forced(source, inputs, noise, keep_weights=source.originals is not None)
+        targets = targets if source.originals is None else source.originals.named(targets)
         real = valid.flatten().nonzero()[:, 0]
         found, right = features.flatten(0, 1)[real], targets.flatten()[real]
-        sums = self.readout.nll(found, right, smoothing, noise, sampled)
+        pointed = _pointed(source, told.weights)
+        pointed = pointed and pointed.rows(real)
+        sums = self.readout.nll(found, right, smoothing, noise, sampled, pointed)
         loss = sums.loss
         if told.penalty is not None:
             loss = loss + (told.penalty * valid).sum()
         if told.sampled:
-            rewards = valid.to(features).masked_scatter(valid, self.readout.log_likelihoods(found, right))
+            rewards = valid.to(features).masked_scatter(valid, self.readout.log_likelihoods(found, right, pointed))
             lasting = bool(self.fed_size) or any(part.remembers for part in self._attentions())
             for each in told.sampled:
                 loss = loss + reinforce(rewards, valid, each.log_prob, each.baseline, lasting)
@@ -221,10 +239,13 @@ class RecurrentDecoder(nn.Module):
         keep_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"] | None]:
         """log p of each target, and where attention was; a step at a time, as all would be tokens × vocabulary."""
-        features, told = self.teacher_forced(source, inputs, keep_weights=keep_weights)
-        pairs = zip(features.unbind(1), targets.unbind(1), strict=True)
-        steps = [self.readout.logits(now).log_softmax(-1).gather(1, right[:, None]) for now, right in pairs]
-        return torch.cat(steps, 1), told.weights
+        features, told = self.teacher_forced(source, inputs, keep_weights=keep_weights or source.originals is not None)
+        targets = targets if source.originals is None else source.originals.named(targets)
+        found = []
+        for t in range(targets.shape[1]):
+            pointed = _pointed(source, None if told.weights is None else told.weights[:, t])
+            found.append(self.readout.log_likelihoods(features[:, t], targets[:, t], pointed))
+        return torch.stack(found, 1), told.weights if keep_weights else None
 
     def _project(self, embedded: Float[Tensor, "*rows embed"]) -> Float[Tensor, "*rows gates"]:
         """The embedding's share of the first cell's gates."""
@@ -332,6 +353,13 @@ class RecurrentDecoder(nn.Module):
             looked.weights.append(weight)
             looked.aux.append({name: tensor for name, tensor in aux.items() if name != "heads"})
         return self._features(output, looked.contexts, embedded, run), looked
+
+
+def _pointed(source: DecoderSource, weights: Tensor | None) -> Pointed | None:
+    """Where attention points, for a readout that copies; rows are sentence × query."""
+    if source.originals is None or weights is None:
+        return None
+    return source.originals.pointed(weights.view(source.rows, -1, source.src_len))
 
 
 def _drop(x: Float[Tensor, "batch *steps dim"], mask: Float[Tensor, "batch dim"] | None) -> Tensor:

@@ -35,6 +35,7 @@ MOST_CELLS = 2**18
 class _Read:
     """A text as the model reads it."""
 
+    text: str
     ids: list[int]
     problem: str | None = None
 
@@ -131,7 +132,7 @@ class Predictor:
                 done=done,
             )
             for row, hypotheses in zip(rows, found, strict=True):
-                answers[row] = [self._finish(one, read[row].ids, attention) for one in hypotheses]
+                answers[row] = [self._finish(one, read[row], attention) for one in hypotheses]
         return answers
 
     def score(
@@ -172,7 +173,7 @@ class Predictor:
                 device=self.members[0].device,
             )
             for row, hypothesis in zip(rows, found, strict=True):
-                answers[row] = self._finish(hypothesis, read[row].ids, attention)
+                answers[row] = self._finish(hypothesis, read[row], attention, told[row].text)
         return answers
 
     def _encode(self, ids: Tensor, lengths: Tensor) -> Sequence[Any]:
@@ -193,7 +194,7 @@ class Predictor:
                 problem = f"{len(text):,} characters, more than {self.max_characters:,}; {shorter}"
             elif len(ids) > self.max_source_length:
                 problem = f"{len(ids):,} tokens, more than {self.max_source_length:,}; {shorter}"
-            read.append(_Read([] if problem else ids, problem))
+            read.append(_Read(text, [] if problem else ids, problem))
         return read
 
     def _check_attention(self, wanted: bool) -> None:
@@ -213,6 +214,10 @@ class Predictor:
         for one in read:
             if one.problem:
                 raise RegardError(f"prefix: {one.problem}")
+            unknown = self.tokenizers["target"].unnamed(one.text)
+            for i in one.ids:
+                if i in unknown:
+                    raise RegardError(f"prefix: {unknown[i]!r} is not in the model's vocabulary; leave it out.")
         return [one.ids for one in read]
 
     def _batch_sizes(self, lengths: list[int], config: SearchConfig, batch: int) -> Iterator[tuple[list[int], int]]:
@@ -225,16 +230,19 @@ class Predictor:
         for size, positions in sizes.items():
             yield positions, size
 
-    def _finish(self, found: Hypothesis, source: list[int], attention: bool) -> Prediction:
+    def _finish(self, found: Hypothesis, source: _Read, attention: bool, told: str | None = None) -> Prediction:
+        """told   the output where it was given, and not found"""
+        read, written = self.tokenizers["source"], self.tokenizers["target"]
+        unnamed = read.unnamed(source.text) | ({} if told is None else written.unnamed(told))
         return Prediction(
-            text=self.task.finish(found.tokens, self.tokenizers),
+            text=self.task.finish(found.tokens, self.tokenizers, unnamed),
             score=found.score,
             log_prob=found.log_prob,
-            tokens=self.tokenizers["target"].pieces(found.tokens),
+            tokens=written.pieces(found.tokens, unnamed),
             token_log_probs=found.token_log_probs,
             finished=found.finished,
             ids=found.tokens,
-            source_tokens=[*self.tokenizers["source"].pieces(source), END_MARK] if attention else None,
+            source_tokens=[*read.pieces(source.ids, unnamed), END_MARK] if attention else None,
             attention=found.weights,
         )
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from regard.data.batches import Batch
 from regard.data.prepare import Pairs, Prepared
-from regard.data.tokenizer import Tokenizer
+from regard.data.tokenizer import NOTHING, Tokenizer
 from regard.model import LossSums
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
@@ -49,5 +49,7 @@ class Task(Protocol):
     def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
         """Source texts, and for each the references that count as right."""
 
-    def finish(self, tokens: Sequence[int], tokenizers: Mapping[str, Tokenizer]) -> str:
-        """The text of an output."""
+    def finish(
+        self, tokens: Sequence[int], tokenizers: Mapping[str, Tokenizer], unnamed: Mapping[int, str] = NOTHING
+    ) -> str:
+        """The text of an output. unnamed   `Tokenizer.unnamed` of its source, for what was copied"""

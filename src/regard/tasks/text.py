@@ -11,7 +11,7 @@ import torch
 from regard.data.batches import Batch, BatchPlan, Indices, collate
 from regard.data.config import MOST_TOKENS
 from regard.data.prepare import Pairs, Prepared, prepare
-from regard.data.tokenizer import Tokenizer
+from regard.data.tokenizer import NOTHING, Tokenizer
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences
 from regard.errors import RegardError
@@ -67,8 +67,10 @@ class TextTask:
         """One example a line, with all of its references."""
         return [pairs.source_text(i) for i in range(len(pairs))], [pairs.target_texts(i) for i in range(len(pairs))]
 
-    def finish(self, tokens: Sequence[int], tokenizers: Mapping[str, Tokenizer]) -> str:
-        return tokenizers["target"].decode(tokens)
+    def finish(
+        self, tokens: Sequence[int], tokenizers: Mapping[str, Tokenizer], unnamed: Mapping[int, str] = NOTHING
+    ) -> str:
+        return tokenizers["target"].decode(tokens, unnamed)
 
     def validate(self, model: Seq2Seq, prepared: Prepared, *, full: bool) -> dict[str, float]:
         """Perplexity and token accuracy over all pairs; text metrics of greedy outputs on the first
@@ -93,7 +95,9 @@ class TextTask:
         )
         texts = [""] * len(sources)
         for i, best in zip(answered, outputs, strict=True):
-            texts[i] = self.finish(best[0].tokens, prepared.tokenizers)
+            texts[i] = self.finish(
+                best[0].tokens, prepared.tokenizers, prepared.tokenizers["source"].unnamed(sources[i])
+            )
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
         kept = short_enough(prepared.valid, MOST_TOKENS, "data.valid")
         return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens, kept)}

@@ -1,0 +1,242 @@
+"""Copying: See et al.'s mixture, the extended vocabulary, and words that no vocabulary holds."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+import regard
+from regard.data.batches import collate
+from regard.data.config import POINTERS, TextConfig
+from regard.data.tokenizer import EOS, UNK, Tokenizer
+from regard.decode import CopyReadout, score_targets
+from regard.decode.config import SearchConfig
+from regard.decode.embedding import Embedding
+from regard.decode.engine import decode_sentences
+from regard.decode.originals import Originals, Pointed
+from regard.errors import RegardError
+from regard.model import Seq2Seq, seeded
+from regard.model_config import ModelConfig
+
+VOCAB = 9
+OUTSIDE = VOCAB + POINTERS + 5
+"""an id that no vocabulary holds"""
+
+
+def readout():
+    torch.manual_seed(2)
+    return CopyReadout(6, Embedding(VOCAB, 4), tied=True).double()
+
+
+def pointed(rows=3):
+    ids = torch.tensor([[5, OUTSIDE, 5, OUTSIDE, EOS]]).repeat(rows, 1)
+    weights = torch.rand(rows, 5, dtype=torch.float64).softmax(1)
+    return Originals.of(ids, VOCAB).pointed(weights[:, None])
+
+
+def test_originals_name_what_the_vocabulary_lacks_by_its_first_step():
+    other = OUTSIDE + 1
+    originals = Originals.of(torch.tensor([[5, OUTSIDE, 5, OUTSIDE, EOS], [other, 4, EOS, 0, 0]]), VOCAB)
+    assert originals.tokens.tolist() == [[5, VOCAB + 1, 5, VOCAB + 1, EOS], [VOCAB, 4, EOS, 0, 0]]
+    targets = torch.tensor([[OUTSIDE, 4, other, EOS], [OUTSIDE, 4, other, EOS]])
+    named = originals.named(targets)
+    assert named.tolist() == [[VOCAB + 1, 4, UNK, EOS], [UNK, 4, VOCAB, EOS]]
+    assert originals.named(named).equal(named)  # what search found can be named again
+
+
+@torch.no_grad()
+def test_the_mixture_is_see_equations_8_and_9():
+    part, where = readout(), pointed()
+    features = torch.randn(3, 6, dtype=torch.float64)
+    scores, normalized = part.score(features, where)
+    assert normalized and scores.shape == (3, VOCAB + 5)
+    table, bias = part.table.weight, part.bias
+    for row in range(3):
+        logits = [float(table[v] @ part.project(features[row]) + bias[v]) for v in range(VOCAB)]
+        total = sum(map(math.exp, logits))
+        generate = 1 / (1 + math.exp(-float(part.generate(features[row]))))
+        expected = [generate * math.exp(one) / total for one in logits] + [0.0] * 5
+        for step, token in enumerate(where.tokens[row].tolist()):
+            expected[token] += (1 - generate) * float(where.weights[row, step])
+        torch.testing.assert_close(scores[row].exp(), torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(scores.exp().sum(1), torch.ones(3, dtype=torch.float64))
+
+
+def test_the_chunked_loss_is_that_of_the_scores_with_its_gradients(monkeypatch):
+    part, where, targets = readout(), pointed(4), torch.tensor([VOCAB + 1, 5, 4, UNK])
+    features = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    weights = where.weights.clone().requires_grad_()
+    where = Pointed(weights, where.tokens)
+    scores, _ = part.score(features, where)
+    nll = -scores.gather(1, targets[:, None]).sum()
+    plain = 0.9 * nll - 0.1 * scores[:, :VOCAB].mean(1).sum()
+    monkeypatch.setattr("regard.decode.copy.CHUNK_ELEMENTS", 2 * (VOCAB + 5))  # two rows at a time
+    sums = part.nll(features, targets, 0.1, pointed=where)
+    torch.testing.assert_close(sums.loss, plain)
+    torch.testing.assert_close(sums.nll, nll.detach())
+    assert sums.correct == (scores.argmax(1) == targets).sum()
+    inputs = [features, weights, *part.parameters()]
+    for one, other in zip(*(torch.autograd.grad(loss, inputs) for loss in (sums.loss, plain)), strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(part.log_likelihoods(features, targets, where).sum(), -nll.detach())
+
+
+def test_gradcheck():
+    part, where = readout(), pointed()
+    targets, features = torch.tensor([VOCAB + 1, 5, 4]), torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+
+    def loss(features, scores):
+        return part.nll(features, targets, 0.1, pointed=Pointed(scores.softmax(1), where.tokens)).loss
+
+    assert torch.autograd.gradcheck(loss, (features, torch.randn(3, 5, dtype=torch.float64, requires_grad=True)))
+
+
+def model(**config):
+    settings = {
+        "embed": 8, "encoder": {"hidden": 8}, "attention": {"dim": 8}, "decoder": {"hidden": 8}, "readout": "copy",
+        **config,
+    }  # fmt: skip
+    built = seeded(1, Seq2Seq, ModelConfig.model_validate(settings), source_vocab=VOCAB, target_vocab=VOCAB).double()
+    with torch.no_grad():
+        built.decoder.readout.generate.bias -= 1.0  # so that an untrained model copies
+    return built
+
+
+class Lines:
+    def __init__(self, pairs):
+        self.pairs = [(np.array(source, np.int32), np.array(target, np.int32)) for source, target in pairs]
+
+    def ids(self, i):
+        return self.pairs[i]
+
+
+PAIRS = [([4, OUTSIDE, 6, OUTSIDE], [OUTSIDE, 4]), ([OUTSIDE + 1], [OUTSIDE + 1, OUTSIDE]), ([7, 8, 5], [8])]
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+def test_a_ragged_batch_costs_what_its_sentences_cost_alone(feeding):
+    tiny, lines = model(decoder={"hidden": 8, "input_feeding": feeding}), Lines(PAIRS)
+    together = tiny.loss(collate(lines, np.arange(3)), smoothing=0.1)
+    alone = [tiny.loss(collate(lines, np.array([i])), smoothing=0.1) for i in range(3)]
+    torch.testing.assert_close(together.loss, torch.stack([part.loss for part in alone]).sum())
+
+
+@pytest.mark.parametrize("attention", [{"heads": 2}, {"normalizer": "sparsemax"}, {"normalizer": "hard"}, {}])
+def test_what_search_finds_costs_what_teacher_forcing_says(attention):
+    tiny = model(attention={"dim": 8, **attention})
+    sources, config = [source for source, _ in PAIRS], SearchConfig(beam=4, n_best=4, max_length=4)
+    encode, decoder = tiny.for_search()
+    found = decode_sentences(encode, decoder, sources, config)
+    alone = [decode_sentences(encode, decoder, [source], config)[0] for source in sources]
+    copied = any(token >= VOCAB for outputs in found for one in outputs for token in one.tokens)
+    assert copied or attention == {"normalizer": "hard"}  # which sees one step, of an untrained model
+    for i, outputs in enumerate(found):
+        ids = torch.tensor([[*sources[i], EOS]])
+        source = decoder.prepare([tiny.encode(ids, torch.tensor([ids.shape[1]]))])
+        for output, same in zip(outputs, alone[i], strict=True):
+            assert output.tokens == same.tokens and output.score == same.score
+            if not output.finished:
+                continue
+            [again] = score_targets(decoder, source, [output.tokens], config)
+            assert again.log_prob == pytest.approx(output.log_prob, rel=1e-9)
+            told = torch.tensor([[2, *output.tokens]]), torch.tensor([[*output.tokens, EOS]])
+            forced, _ = decoder.forced(source, *told)
+            assert float(forced.sum()) == pytest.approx(output.log_prob, rel=1e-9)
+
+
+def test_a_tokenizer_knows_unknown_words_by_their_hash():
+    tokenizer = Tokenizer.train(["call me"], TextConfig(tokenizer="word", unknown="hash"))
+    assert Tokenizer.from_json(tokenizer.to_json()).encode(["x"]) == tokenizer.encode(["x"])
+    [[known, first, second, again], other] = tokenizer.encode(["call  Ishmael ☃ Ishmael", "Ishmael"])
+    assert known < tokenizer.size <= min(first, second) - POINTERS and first == again == other[0] != second
+    unnamed = tokenizer.unnamed("call Ishmael ☃")
+    assert tokenizer.decode([known, tokenizer.size + 1, second], unnamed) == "call Ishmael ☃"
+    assert tokenizer.pieces([known, tokenizer.size + 1, first], unnamed) == ["call", "Ishmael", "Ishmael"]
+    letters = Tokenizer.train(["ab"], TextConfig(tokenizer="char", unknown="hash"))
+    [[a, tilde]] = letters.encode(["aõ"])
+    assert letters.decode([a, tilde], letters.unnamed("aõ")) == "aõ" and letters.size + POINTERS <= tilde < 2**31
+
+
+NAMES = [first + last for first in ("Ab", "Ed", "Ko", "Mi", "Tu") for last in ("na", "ri", "do", "ke")]
+
+
+def greeter(folder):
+    """A run that learned to greet whoever is named, from 20 names, of which its vocabulary holds none."""
+    for split, names in {"train": NAMES * 8, "valid": NAMES[:4]}.items():
+        lines = [f"my name is {name} and I am here\thello {name} !\n" for name in names]
+        lines += [f"here I am , {name} is my name\thello {name} !\n" for name in names]
+        (folder / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
+    words = {"tokenizer": "word", "unknown": "hash", "min_frequency": 50}
+    small = {"hidden": 16}
+    recipe = {
+        "task": "transduce",
+        "data": {
+            "root": str(folder), "train": {"table": "train.tsv"}, "valid": {"table": "valid.tsv"},
+            "source": words, "target": words, "shared_vocabulary": True, "cache": str(folder / "cache"),
+        },
+        "model": {
+            "embed": 16, "encoder": small, "decoder": small, "attention": {"dim": 16}, "dropout": 0.1,
+            "output_dropout": 0.0, "readout": "copy",
+        },
+        "train": {
+            "epochs": 10, "batch_tokens": 100, "learning_rate": 0.02, "warmup": 20, "threads": 1, "device": "cpu",
+        },
+    }  # fmt: skip
+    return regard.train(regard.Recipe.from_dict(recipe), folder / "run", console=Console(quiet=True)).path
+
+
+def test_words_that_no_vocabulary_holds_are_written(tmp_path, no_shape_checks):
+    run = greeter(tmp_path)
+    predictor = regard.load(run)
+    tokenizer = predictor.tokenizers["target"]
+    assert all(min(ids) >= tokenizer.size for ids in tokenizer.encode([*NAMES, "Zaphod"]))
+    sources = ["my name is Zaphod and I am here", "here I am , Ωmega is my name"]
+    assert predictor(sources) == ["hello Zaphod !", "hello Ωmega !"]
+    [[best]] = predictor.predict(sources[:1], attention=True)
+    assert best.tokens == ["hello", "Zaphod", "!"] and best.source_tokens[3] == "Zaphod"
+    assert best.attention[1].argmax() == 3
+    scored = predictor.score(sources, ["hello Zaphod !", "hello Zaphod !"])
+    assert [one.text for one in scored] == ["hello Zaphod !"] * 2 and scored[0].tokens[1] == "Zaphod"
+    assert scored[0].log_prob == pytest.approx(best.log_prob, abs=1e-4)
+    assert scored[0].log_prob > -1.0 > scored[1].log_prob + 2.0  # whom the source does not name is unknown
+    with pytest.raises(RegardError, match="prefix: 'Zaphod' is not in the model's vocabulary; leave it out"):
+        predictor(sources, prefix="Zaphod")
+    both = regard.load([run, run])
+    assert both(sources) == predictor(sources)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attention": "none"}, "readout copy copies what attention points at"),
+        ({"attention": {"normalizer": "monotonic"}}, "with attention.normalizer monotonic they sum to less than one"),
+        ({"attention": {"scope": "local_p"}}, "with attention.scope local_p they sum to less than one"),
+        ({"decoder": {"type": "marginal"}}, "readout copy is not for decoder marginal: choose softmax"),
+    ],
+)
+def test_what_cannot_work_together_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig.model_validate({"readout": "copy", **changes})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.shared_vocabulary=false"], r"model\.readout copy writes what it reads, so it needs data\.shared"),
+        (["train.sampled_softmax=50"], r"train\.sampled_softmax 50 is not for model\.readout copy"),
+        (["model.readout=softmax", "data.source.unknown=hash", "data.target.unknown=hash"], "only model.readout copy"),
+        (["data.source.unknown=hash", "data.target.unknown=hash", "data.source.tokenizer=bpe",
+          "data.target.tokenizer=bpe"], "unknown: hash is for tokenizer char or word"),
+        (["data.source.unknown=hash"], "shared_vocabulary needs the same tokenizer, vocab, min_frequency and unknown"),
+    ],
+)  # fmt: skip
+def test_recipes_that_cannot_copy_are_refused(tmp_path, overrides, message):
+    recipe = tmp_path / "x.yaml"
+    recipe.write_text(
+        "task: transduce\ndata: {train: {table: a.tsv}, valid: {table: b.tsv}, shared_vocabulary: true,\n"
+        "  source: {tokenizer: word}, target: {tokenizer: word}}\nmodel: {readout: copy}\n"
+    )
+    with pytest.raises(RegardError, match=message):
+        regard.load_recipe(recipe, overrides)
