@@ -156,6 +156,7 @@ def test_score_is_its_equation(name):
                 score.weight.weight[0] @ torch.tanh(score.query.weight @ q + score.key.weight @ m + score.key.bias)
             ),
             "concat": lambda q=q, m=m: score.weight.weight[0] @ torch.tanh(score.both.weight @ torch.cat([q, m])),
+            "trilinear": lambda q=q, m=m: score.weight.weight[0] @ torch.cat([q, m, q * m]),
         }[name]()
         torch.testing.assert_close(found[b, 0, s], expected)
 

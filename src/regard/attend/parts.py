@@ -11,6 +11,7 @@ from regard.attend.normalizers import Softmax
 from regard.attend.scope import WholeSource
 from regard.attend.scores import DotScore, GeneralScore, ScaledDotScore
 from regard.attend.sparse import Entmax15, Sparsemax
+from regard.attend.trilinear import TrilinearScore
 from regard.attend.window import Blocks, FixedWindow, LocalM, Past
 
 SCORES = {
@@ -20,6 +21,7 @@ SCORES = {
     "concat": ConcatScore,
     "scaled_dot": ScaledDotScore,
     "location": LocationScore,
+    "trilinear": TrilinearScore,
 }
 """What `model.attention.score` in a recipe may name."""
 
@@ -44,6 +46,9 @@ NORMALIZERS = {
     "mocha": Mocha,
 }
 """What `model.attention.normalizer` may name."""
+
+STATELESS = {name: part for name, part in NORMALIZERS.items() if getattr(part, "stateless", False)}
+"""Those that answer any number of queries at once: for attention that is no decoder's."""
 
 COVERAGES = {"sum": Coverage}
 """What `model.attention.coverage` may name, besides `none`."""
