@@ -39,7 +39,7 @@ import pytest
 import regard
 import regard.recipe
 from regard import cli
-from regard.attend import COVERAGES, NORMALIZERS, SCOPES, SCORES
+from regard.attend import COVERAGES, NORMALIZERS, POOLINGS, SCOPES, SCORES
 from regard.cli.parts import KINDS
 from regard.ops import native
 from regard.predict import Prediction
@@ -156,7 +156,7 @@ def test_papers_names_files_and_tests_that_exist_and_every_part_of_attention() -
         module, name = test.strip("`").split("::")
         assert f"def {name}(" in (REPOSITORY / "tests" / module).read_text(encoding="utf-8"), test
     told = {name for part, *_ in rows for name in re.findall(r"`(\w+)`", part)}
-    assert told >= {*SCORES, *SCOPES, *NORMALIZERS, *COVERAGES} - {"whole"}
+    assert told >= {*SCORES, *SCOPES, *NORMALIZERS, *COVERAGES, *POOLINGS} - {"whole"}
 
 
 @named(PAGES)
