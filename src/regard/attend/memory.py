@@ -21,8 +21,8 @@ class Memory:
     """final state of each layer, directions side by side: for the bridge, and for models without attention"""
     source_ids: Int[Tensor, "batch src_len"] | None = None
     """what stood at each step, for copying"""
-    levels: Int[Tensor, "batch src_len"] | None = None
-    """segment of each step in a hierarchy (sentence, turn)"""
+    levels: Int[Tensor, "batch nesting src_len"] | None = None
+    """segment of each step in a hierarchy (sentence, paragraph), the smallest first: where it changes, one ends"""
     grid: tuple[int, int] | None = None
     """height × width, where the steps are regions of an image in row order"""
 

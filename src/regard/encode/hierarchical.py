@@ -1,0 +1,166 @@
+"""The encoder of documents: words make sentences, sentences make a document."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from regard.attend.memory import Memory, valid_steps
+from regard.attend.pooling import POOLINGS, Pooled
+from regard.config import choice
+from regard.encode.birnn import BiRNN
+from regard.encode.segments import Segments
+from regard.ops.noise import Noise
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A memory, and how the encoder came to it. Levels from the lowest on, without the highest, which is the memory's.
+
+    What a word counted is the product of its weight in its sentence, its sentence's in the paragraph, and so on:
+
+        reading = encoder.read(x, lengths, levels)
+        vector, weights, _ = pooling(reading.memory)          # memory: top
+        reading.down(weights.mean(1))                         # (batch, steps): sums to one over all words of a document
+    """
+
+    memory: Memory
+    segments: tuple[Segments, ...]
+    """of each level"""
+    weights: tuple[Float[Tensor, "batch hops _"] | None, ...]
+    """of each level: of every step in its segment; None where the pooling has none"""
+    penalty: Float[Tensor, "batch"] | None
+    """of poolings that have one, the mean over a level's segments, summed over levels; to be added to the loss"""
+
+    def down(self, weights: Float[Tensor, "batch top"]) -> Float[Tensor, "batch steps"]:
+        """The weight of each step of the lowest level, from that of each step of the highest; the mean over hops."""
+        for segments, own in zip(reversed(self.segments), reversed(self.weights), strict=True):
+            if own is None:
+                raise ValueError("this pooling has no weights to explain with: choose attention, structured or mean")
+            weights = segments.spread(weights[..., None])[..., 0] * own.mean(1)
+        return weights
+
+
+class Hierarchical(nn.Module):
+    """Reads a sequence of segments level by level: recurrence over the steps of each, one vector of each, again.
+
+        in each sentence h = birnn(words), s = pool(h);  in the document h' = birnn(s), …
+
+    Yang et al. 2016, "Hierarchical attention networks for document classification", section 2.2, up to the document's
+    own pooling (equations 8 to 10), which is the head's. Here of any depth, with any cell and any pooling; theirs are
+    GRUs and `attention` (equations 5 to 7). With `memory: bottom` each word has, beside its own state, those of its
+    sentence and of all larger segments, so that a decoder can attend to words that know their place in the whole (as
+    in summaries of Nallapati et al. 2016, and replies of Serban et al. 2016, whose decoders learn of a second level by
+    other roads).
+
+        encoder = Hierarchical(Hierarchical.Config(depth=2), input_size=64)
+        memory = encoder(x, lengths, levels=segment_ids(ids, [[FULL_STOP]]))      # (batch, sentences, dim)
+
+    The segments of all rows are one batch for a level's recurrence.
+    """
+
+    class Config(BiRNN.Config):
+        """Recurrent encoders over one another; the recurrence's settings are those of each level."""
+
+        type: Literal["hierarchical"] = "hierarchical"  # type: ignore[assignment]
+        depth: int = Field(2, ge=1)
+        """Levels of recurrence: two, words and sentences; one is a recurrent encoder."""
+        pooling: choice(POOLINGS) = "attention"  # type: ignore[valid-type]
+        """What makes a segment one step of the next level; attention, the best in Yang et al. 2016, table 2."""
+        memory: Literal["top", "bottom"] = "top"
+        """Steps of the memory: those of the highest level, or those of the lowest with the states of all above."""
+
+    def __init__(self, config: Config, *, input_size: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.recurrences, self.poolings = nn.ModuleList(), nn.ModuleList()
+        for level in range(config.depth):
+            recurrence = BiRNN(config, input_size=input_size, dropout=dropout)
+            self.recurrences.append(recurrence)
+            if level < config.depth - 1:
+                sizes = {"memory_dim": recurrence.dim, "summary_size": recurrence.summary_size}
+                pooling = POOLINGS[config.pooling.type](config.pooling, **sizes)
+                self.poolings.append(pooling)
+                input_size = pooling.dim
+        self.dim = recurrence.dim * (config.depth if config.memory == "bottom" else 1)
+        """features of each step of the memory"""
+        self.summary_size = recurrence.summary_size
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch steps input"],
+        lengths: Int[Tensor, "batch"],
+        noise: Noise | None = None,
+        levels: Int[Tensor, "batch nesting steps"] | None = None,
+    ) -> Memory:
+        """`lengths` on the CPU, each at least 1; `levels` as `Memory.levels` and `segment_ids` have them.
+
+        Leaves out weights, and the penalty of `structured` poolings: where these are wanted, `read`.
+        """
+        return self.read(x, lengths, levels, noise).memory
+
+    def read(
+        self,
+        x: Float[Tensor, "batch steps input"],
+        lengths: Int[Tensor, "batch"],
+        levels: Int[Tensor, "batch nesting steps"] | None,
+        noise: Noise | None = None,
+    ) -> Reading:
+        levels = self._checked(levels, x)
+        rest, counts = levels, lengths
+        segments: list[Segments] = []
+        states: list[Tensor] = []
+        pooled: list[Pooled] = []
+        for depth, pooling in enumerate(self.poolings):
+            at = Segments.of(rest, counts)
+            inner = self._recur(depth, at.split(x), at.sizes, noise)
+            found = pooling(inner)
+            segments.append(at)
+            pooled.append(found)
+            states.append(at.unsplit(inner.values))
+            x, counts, rest = at.join(found.vector), at.counts, at.levels
+        memory = self._recur(len(segments), x, counts, noise)
+        if self.config.memory == "bottom" and segments:
+            values = _side_by_side(segments, [*states, memory.values])
+            valid = valid_steps(lengths, values.shape[1]).to(values.device)
+            memory = replace(memory, values=values, src_valid=valid, lengths=lengths, levels=levels)
+        weights = tuple(_by_row(at, each.weights) for at, each in zip(segments, pooled, strict=True))
+        return Reading(memory, tuple(segments), weights, _penalty(segments, pooled))
+
+    def _recur(self, level: int, x: Tensor, lengths: Tensor, noise: Noise | None) -> Memory:
+        memory: Memory = self.recurrences[level](x, lengths, None if noise is None else noise.under(f"level.{level}"))
+        return memory
+
+    def _checked(self, levels: Tensor | None, x: Tensor) -> Tensor:
+        """Levels that are those of this depth."""
+        shape = (x.shape[0], self.config.depth - 1, x.shape[1])
+        if levels is None and self.config.depth == 1:
+            return torch.zeros(shape, dtype=torch.long)
+        if levels is None or levels.shape != shape:
+            found = "none" if levels is None else str(tuple(levels.shape))
+            raise ValueError(
+                f"encoder hierarchical of depth {self.config.depth} needs levels {shape}, the segment of each step "
+                f"(batch, depth − 1, steps), found {found}: make them of token ids with segment_ids"
+            )
+        return levels
+
+
+def _side_by_side(segments: list[Segments], states: list[Tensor]) -> Float[Tensor, "batch steps dim"]:
+    """At each step of the lowest level its state there and those of the segments in which it lies."""
+    values = states[-1]
+    for at, own in zip(reversed(segments), reversed(states[:-1]), strict=True):
+        values = torch.cat([own, at.spread(values)], -1)
+    return values
+
+
+def _by_row(segments: Segments, weights: Tensor | None) -> Float[Tensor, "batch hops steps"] | None:
+    return None if weights is None else segments.unsplit(weights.mT).mT
+
+
+def _penalty(segments: list[Segments], pooled: list[Pooled]) -> Float[Tensor, "batch"] | None:
+    """The mean over segments, so that a long document does not pay more than a short one."""
+    found = [at.mean(each.penalty) for at, each in zip(segments, pooled, strict=True) if each.penalty is not None]
+    return torch.stack(found).sum(0) if found else None
