@@ -2,6 +2,7 @@
 
 from regard.attend.memory import Memory, select_memory
 from regard.encode.birnn import BiRNN
+from regard.encode.flow import Flow
 from regard.encode.hierarchical import Hierarchical
 from regard.encode.segments import segment_ids
 from regard.encode.self_attentive import SelfAttentive
@@ -16,6 +17,7 @@ __all__ = [
     "DOCUMENT_ENCODERS",
     "ENCODERS",
     "BiRNN",
+    "Flow",
     "Hierarchical",
     "Memory",
     "SelfAttentive",
