@@ -3,13 +3,19 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from regard.config import Config
+from regard.ops.product import LoopProduct
 
 CellState = tuple[Tensor, ...]
-"""The tensors a cell carries from step to step, each (batch, hidden); the first is its output."""
+"""The tensors a cell carries from step to step, batch first; the first is its output, (batch, hidden).
+
+The others may be of any size, and may grow: a tape, (batch, entries, …), is empty at the start and gets an entry at its
+end with every step. A row that rests while others go on gets its entries in front, all zeros, so that the tape itself
+must tell an entry from filling: by a tensor of bools, say, which are then False.
+"""
 
 Product = Callable[[Tensor, Tensor | None], Tensor]
 """(x, addend) ↦ x · Wᵀ + addend, for one recurrent weight W: see `regard.ops.product`."""
@@ -21,7 +27,8 @@ class Cell(nn.Module):
     A new cell writes `input_weight`, `input_bias`, `recurrent_weight` and `advance`: what it makes of its input before
     the state comes in is a linear map, which decoders split and compute ahead. `project`, `step` and a `sequence`
     that is right for ragged lengths follow. Where a library kernel runs whole sequences, the cell overrides
-    `sequence`, and the contract test holds the two together, outputs and gradients.
+    `sequence`, and the contract test holds the two together, outputs and gradients. A cell whose state is more than
+    what a decoder's bridge can make says so in `given_names` and `begin`.
 
         cell = LSTM(LSTM.Config(), input_size=32, hidden=64)
         state = cell.start(like=x, rows=8)               # zeros
@@ -38,6 +45,12 @@ class Cell(nn.Module):
     def __init__(self, config: Config, input_size: int, hidden: int) -> None:
         super().__init__()
         self.input_size, self.hidden = input_size, hidden
+
+    @property
+    def given_names(self) -> tuple[str, ...]:
+        """What a first state is made of, each (batch, hidden), outputs of tanh first: all of it, unless the cell says
+        otherwise."""
+        return self.state_names
 
     @property
     def input_weight(self) -> Float[Tensor, "gates input"]:
@@ -62,9 +75,13 @@ class Cell(nn.Module):
         """The part of a step that needs no state, and so can be done for all steps at once."""
         return nn.functional.linear(x, self.input_weight, self.input_bias)
 
+    def begin(self, given: CellState) -> CellState:
+        """The state before the first step, from the tensors of `given_names`."""
+        return given
+
     def start(self, like: Tensor, rows: int) -> CellState:
-        """All zeros, in the dtype and on the device of `like`."""
-        return tuple(like.new_zeros(rows, self.hidden) for _ in self.state_names)
+        """The same from nothing: all zeros, in the dtype and on the device of `like`."""
+        return self.begin(tuple(like.new_zeros(rows, self.hidden) for _ in self.given_names))
 
     def step(self, x: Float[Tensor, "batch input"], state: CellState) -> CellState:
         return self.advance(self.project(x), state)
@@ -79,7 +96,7 @@ class Cell(nn.Module):
 
         Outputs past a row's end are zero, and its final state is that of its last real step.
         """
-        return self.plain_sequence(x, lengths, state)
+        return self._loop(x, lengths, state, LoopProduct(self.recurrent_weight))
 
     def plain_sequence(
         self,
@@ -88,19 +105,35 @@ class Cell(nn.Module):
         state: CellState | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`sequence` as a loop of `advance`: the definition."""
+        return self._loop(x, lengths, state, None)
+
+    def _loop(
+        self,
+        x: Float[Tensor, "batch steps input"],
+        lengths: Int[Tensor, "batch"] | None,
+        state: CellState | None,
+        product: Product | None,
+    ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         state = self.start(x, x.shape[0]) if state is None else state
-        gates = self.project(x)
-        outputs = []
+        gates, outputs = self.project(x), []
+        all_run = x.shape[1] if lengths is None else int(lengths.min())
         for t in range(x.shape[1]):
-            after = self.advance(gates[:, t], state)
-            if lengths is None:
+            after = self.advance(gates[:, t], state, product)
+            if lengths is None or t < all_run:
                 state = after
                 outputs.append(state[0])
             else:
-                running = (lengths > t).to(x.device)[:, None]
-                state = tuple(torch.where(running, new, old) for new, old in zip(after, state, strict=True))
-                outputs.append(torch.where(running, state[0], 0.0))
+                running = (lengths > t).to(x.device)
+                state = tuple(_where(running, new, old) for new, old in zip(after, state, strict=True))
+                outputs.append(torch.where(running[:, None], state[0], 0.0))
         return torch.stack(outputs, 1), state
+
+
+def _where(running: Bool[Tensor, "batch"], new: Tensor, old: Tensor) -> Tensor:
+    """`new` in rows that are running; in the others `old`, a tape filled up in front."""
+    if grown := (new.shape[1] - old.shape[1]):
+        old = torch.cat([old.new_zeros(len(old), grown, *old.shape[2:]), old], 1)
+    return torch.where(running.view(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 class TorchCell(Cell):

@@ -15,7 +15,7 @@ from regard.attend.memory import Memory
 from regard.cells import CELLS
 from regard.cells.cell import Cell
 from regard.config import choice
-from regard.decode.bridge import Bridge
+from regard.decode.bridge import Bridge, begin
 from regard.decode.embedding import Embedding
 from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
@@ -114,7 +114,7 @@ class MarginalDecoder(nn.Module):
         self.attention = Attention(attention, query_dim=hidden, memory_dim=memory)
         sizes = [embedding.dim] + [hidden] * (config.layers - 1)
         self.cells = nn.ModuleList(build(config.cell, size, hidden) for size in sizes)
-        self.bridge = Bridge(summary_size, layers=config.layers, hidden=hidden, state_names=build.state_names)
+        self.bridge = Bridge(summary_size, layers=config.layers, hidden=hidden, names=self._cells()[0].given_names)
         self.told = nn.Linear(hidden + embedding.dim, hidden)
         self.memory = nn.Linear(memory, hidden, bias=False)
         if config.order:
@@ -149,7 +149,7 @@ class MarginalDecoder(nn.Module):
     def start(self, source: MarginalSource, beam: int = 1) -> State:
         """`reached`: log p(a_{t−1} | y_<t−1), the first step before the first token; `written`: log p of every token
         from every step, when the last one was chosen."""
-        state = self.bridge(source.summary)
+        state = begin(self._cells(), self.bridge(source.summary))
         reached = self._first(source)
         state |= {"reached": reached, "written": reached.new_zeros(*reached.shape, len(self.readout.bias))}
         return {name: tensor.repeat_interleave(beam, 0) for name, tensor in state.items()} if beam > 1 else state
@@ -208,7 +208,7 @@ class MarginalDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "batch tgt_len vocab"], Float[Tensor, "batch tgt_len src_len"]]:
         """log p of every token at every step, given the targets before it, and p(a_t | y_<t)."""
         embedded = sequence_dropout(self.embedding(inputs), self.dropout, noise, "decoder.in")
-        start, output = self.bridge(source.summary), embedded
+        start, output = begin(self._cells(), self.bridge(source.summary)), embedded
         for depth, cell in enumerate(self._cells()):
             if depth:
                 output = sequence_dropout(output, self.dropout, noise, f"decoder.{depth}")

@@ -16,7 +16,7 @@ from regard.attend.memory import Memory
 from regard.cells import CELLS
 from regard.cells.cell import Cell, Product
 from regard.config import choice
-from regard.decode.bridge import Bridge
+from regard.decode.bridge import Bridge, begin
 from regard.decode.embedding import Embedding
 from regard.decode.originals import Originals, Pointed
 from regard.decode.protocol import StepOutput
@@ -124,7 +124,7 @@ class RecurrentDecoder(nn.Module):
         self.fed_size = (context if config.attend == "before" else 0) + (hidden if config.input_feeding else 0)
         sizes = [embedding.dim + self.fed_size] + [hidden] * (layers - 1)
         self.cells = nn.ModuleList(build(config.cell, size, hidden) for size in sizes)
-        self.bridge = Bridge(summary_size, layers=layers, hidden=hidden, state_names=build.state_names)
+        self.bridge = Bridge(summary_size, layers=layers, hidden=hidden, names=self._cells()[0].given_names)
         self.combine = nn.Linear(hidden + context + (embedding.dim if config.deep_output else 0), hidden)
 
     copies = True
@@ -158,8 +158,9 @@ class RecurrentDecoder(nn.Module):
         """The state before the first token, `source.rows` × `beam` rows, a sentence's rows together."""
         return self.start_from(self.bridge(source.summary), source, beam)
 
-    def start_from(self, state: State, source: DecoderSource, beam: int) -> State:
-        """The same from the cells' first state, one row per sentence."""
+    def start_from(self, given: State, source: DecoderSource, beam: int) -> State:
+        """The same from what the bridge made, one row per sentence."""
+        state = begin(self._cells(), given)
         if self.config.input_feeding:
             state["features"] = source.summary.new_zeros(source.rows, self.config.hidden)
         for index, part in enumerate(self._attentions()):

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -25,10 +25,20 @@ def plain_attention(
     are.
     """
     scores = query @ keys.mT if vector is None else torch.tanh(query[:, :, None] + keys[:, None]) @ vector
-    if lengths is not None:
-        valid = torch.arange(keys.shape[1]) < lengths[:, None]
-        scores = scores.masked_fill(~valid[:, None].to(scores.device), float("-inf"))
-    weights = scores.softmax(-1)
+    valid = None if lengths is None else torch.arange(keys.shape[1]) < lengths[:, None]
+    return mix(scores, values, None if valid is None else valid[:, None].to(scores.device))
+
+
+def mix(
+    scores: Float[Tensor, "*batch queries steps"],
+    values: Float[Tensor, "*batch steps size"],
+    seen: Bool[Tensor, "*#batch #queries steps"] | None = None,
+) -> tuple[Float[Tensor, "*batch queries size"], Float[Tensor, "*batch queries steps"]]:
+    """weights = softmax(scores) over the steps that are `seen` (None: all), context = weights · values.
+
+    Every query must see a step. Where there are no steps at all, contexts are zero.
+    """
+    weights = (scores if seen is None else scores.masked_fill(~seen, float("-inf"))).softmax(-1)
     return weights @ values, weights
 
 
