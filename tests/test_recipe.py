@@ -261,6 +261,12 @@ def test_self_attention_is_refused_where_it_stands(tmp_path: Path) -> None:
     assert "model.encoder.attention: dim 8 cannot be split over 3 heads" in found
 
 
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_cells_heads_are_refused_where_they_stand(part: str, tmp_path: Path) -> None:
+    (found,) = mistakes(tmp_path, GOOD + f"model: {{{part}: {{cell: {{type: attentive, dim: 8, heads: 3}}}}}}\n")
+    assert f"model.{part}.cell: dim 8 cannot be split over 3 heads: choose a multiple of the number of heads" in found
+
+
 def test_a_parts_own_words(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, GOOD + "  updates: null\n", "train.epochs=null")
     assert found.startswith("x.yaml line 5, column 1: train: set train.epochs or train.updates")

@@ -4,31 +4,75 @@ import pytest
 import torch
 from torch import nn
 
-from regard.cells import CELLS
+from regard.attend import SelfAttention
+from regard.attend.memory import Memory, valid_steps
+from regard.cells import CELLS, attentive
 from regard.cells.lstm import LSTM
 
+F64 = torch.float64
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+SETTINGS = {"intra": {"dim": 5}, "attentive": {"dim": 8, "heads": 2}}
+KINDS = {name: (name, SETTINGS.get(name, {})) for name in CELLS}
+KINDS["window"] = "attentive", {"dim": 8, "heads": 2, "window": 2}
 LENGTHS = [torch.tensor([5, 5, 5]), torch.tensor([5, 1, 3])]
 
 
-def build(name, dtype=torch.float64):
+def build(kind, dtype=F64):
+    name, settings = KINDS[kind]
     torch.manual_seed(3)
-    return CELLS[name](CELLS[name].Config(), input_size=4, hidden=6).to(dtype)
+    return CELLS[name](CELLS[name].Config(**settings), input_size=4, hidden=6).to(dtype)
+
+
+def under_way(cell, rows, steps=3, dtype=F64):
+    """A state that is nowhere zero, some steps after it began."""
+    state = cell.begin(tuple(torch.randn(rows, 6, dtype=dtype) for _ in cell.given_names))
+    for _ in range(steps):
+        state = cell.step(torch.randn(rows, 4, dtype=dtype), state)
+    return tuple(part.detach().clone() for part in state)
+
+
+def floats(state):
+    return [part for part in state if part.is_floating_point()]
+
+
+def rows_of(state, rows):
+    return tuple(part[rows] for part in state)
 
 
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["full", "ragged"])
 @pytest.mark.parametrize("given_state", [False, True])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", KINDS)
 def test_sequence_equals_the_loop_of_steps(name, lengths, given_state):
-    cell, x = build(name), torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True)
-    state = tuple(torch.randn(3, 6, dtype=torch.float64) for _ in cell.state_names) if given_state else None
+    cell, x = build(name), torch.randn(3, 5, 4, dtype=F64, requires_grad=True)
+    state = under_way(cell, 3) if given_state else None
+    inputs = [x, *cell.parameters()]
+    if state is not None:
+        inputs += [part.requires_grad_() for part in floats(state)]
     results = []
     for form in (cell.sequence, cell.plain_sequence):
         outputs, final = form(x, lengths, state)
-        total = outputs.sin().sum() + sum((k + 1) * part.square().sum() for k, part in enumerate(final))
-        results.append((outputs, *final, *torch.autograd.grad(total, [x, *cell.parameters()])))
+        total = outputs.sin().sum() + sum((k + 1) * part.square().sum() for k, part in enumerate(floats(final)))
+        results.append((outputs, *final, *torch.autograd.grad(total, inputs, allow_unused=True)))
     for fast, plain in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain)
+
+
+@pytest.mark.parametrize("given_state", [False, True])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_row_is_the_same_alone_and_can_go_on_where_it_ended(name, given_state):
+    """Single steps of one row against a ragged batch; then two more of each, which see what they saw alone."""
+    cell, x, lengths = build(name), torch.randn(3, 7, 4, dtype=F64), LENGTHS[1]
+    state = under_way(cell, 3) if given_state else cell.start(x, 3)
+    for form in (cell.sequence, cell.plain_sequence):
+        outputs, final = form(x[:, :5], lengths, state)
+        more, _ = cell.sequence(x[:, 5:], None, final)
+        for row, length in enumerate(lengths.tolist()):
+            alone = rows_of(state, slice(row, row + 1))
+            for t in [*range(length), 5, 6]:
+                alone = cell.step(x[row : row + 1, t], alone)
+                found = outputs[row, t] if t < 5 else more[row, t - 5]
+                torch.testing.assert_close(found, alone[0][0])
+            assert (outputs[row, length:] == 0).all()
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -47,15 +91,28 @@ def test_steps_equal_torch_with_copied_weights(name):
             torch.testing.assert_close(part[row], torch_part[0, 0])
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_step_gradcheck(name):
-    cell = build(name)
-    x = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
-    state = [torch.randn(2, 6, dtype=torch.float64, requires_grad=True) for _ in cell.state_names]
-    assert torch.autograd.gradcheck(lambda x, *state: cell.step(x, state), (x, *state))
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("name", KINDS)
+def test_step_gradcheck(name, steps):
+    cell, x = build(name), torch.randn(2, 4, dtype=F64, requires_grad=True)
+    state = under_way(cell, 2, steps)
+    given = [part.requires_grad_() for part in floats(state)]
+
+    def step(x, *given):
+        rest = iter(given)
+        return tuple(floats(cell.step(x, tuple(next(rest) if old.is_floating_point() else old for old in state))))
+
+    assert torch.autograd.gradcheck(step, (x, *given))
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", KINDS)
+def test_sequence_gradcheck(name, no_shape_checks):
+    cell, x, state = build(name), torch.randn(3, 5, 4, dtype=F64, requires_grad=True), None
+    state = under_way(cell, 3)
+    assert torch.autograd.gradcheck(lambda x: cell.sequence(x, LENGTHS[1], state)[0], x, fast_mode=True)
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_padding_changes_nothing(name):
     cell, x = build(name), torch.randn(2, 3, 4, dtype=torch.float64)
     lengths = torch.tensor([3, 2])
@@ -63,10 +120,75 @@ def test_padding_changes_nothing(name):
     padded = torch.cat([x, torch.full((2, 4, 4), 9.0, dtype=torch.float64)], 1)
     more, final_more = cell.sequence(padded, lengths)
     torch.testing.assert_close(more[:, :3], outputs)
-    torch.testing.assert_close(final_more, final)
+    for part, wider in zip(final, final_more, strict=True):  # a tape is longer by four in front, where nothing is
+        kept = wider[:, wider.shape[1] - part.shape[1] :]
+        torch.testing.assert_close(kept, part)
+        assert not wider[:, : wider.shape[1] - part.shape[1]].any()
 
 
 def test_the_forget_gate_starts_open():
     cell = build("lstm")
     assert isinstance(cell, LSTM)
     assert (cell.input_bias[6:12] == 1).all()
+
+
+def test_intra_is_cheng_dong_and_lapata_equations_5_to_10():
+    """Row by row and entry by entry, with the cell's weights under the paper's names."""
+    cell, x = build("intra"), torch.randn(2, 6, 4, dtype=F64)
+    w_gates, w_x = cell.input.weight.split([24, 5])
+    d, b = cell.input.bias.split([24, 5])
+    u_gates, w_summary = cell.recurrent.weight.split([24, 5])
+    w_h, v = cell.key.weight, cell.score.weight[0]
+    assert (d[6:12] == 1).all()
+    first = torch.randn(2, 2, 6, dtype=F64)
+    for given in (False, True):
+        outputs, final = cell.sequence(x, None, cell.begin(first.unbind(1)) if given else None)
+        for row in range(2):
+            tape, summary = [tuple(first[row])] if given else [], torch.zeros(6, dtype=F64)
+            for t in range(6):
+                scores = [v @ torch.tanh(w_h @ h + w_x @ x[row, t] + w_summary @ summary + b) for h, _ in tape]
+                weights = torch.stack(scores).softmax(0) if tape else []
+                summary, c_summary = (
+                    sum((s * entry[k] for s, entry in zip(weights, tape, strict=True)), torch.zeros(6, dtype=F64))
+                    for k in (0, 1)
+                )
+                i, f, g, o = (w_gates @ x[row, t] + u_gates @ summary + d).chunk(4)
+                c = f.sigmoid() * c_summary + i.sigmoid() * g.tanh()
+                tape.append((o.sigmoid() * c.tanh(), c))
+                torch.testing.assert_close(outputs[row, t], tape[-1][0])
+            torch.testing.assert_close(final[3][row], torch.stack([torch.cat(entry) for entry in tape]))
+
+
+@pytest.mark.parametrize("chunk", [2, 64])
+@pytest.mark.parametrize("window", [None, 1, 3])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attentive_is_an_lstm_and_self_attention_over_its_past(heads, window, chunk, monkeypatch):
+    monkeypatch.setattr(attentive, "CHUNK", chunk)
+    kind = CELLS["attentive"]
+    torch.manual_seed(3)
+    cell = kind(kind.Config(dim=8, heads=heads, window=window), input_size=4, hidden=6).double()
+    lstm = LSTM(LSTM.Config(), input_size=4, hidden=6).double()
+    scope = {"type": "past"} if window is None else {"type": "window", "width": window, "causal": True}
+    layer = SelfAttention(SelfAttention.Config.model_validate({"dim": 8, "heads": heads, "scope": scope}), size=6)
+    layer = layer.double()
+    torch.nn.init.normal_(cell.norm.bias)
+    mine = dict(cell.named_parameters())
+    lstm.load_state_dict({name.removeprefix("lstm."): mine[name] for name in mine if name.startswith("lstm.")})
+    layer.load_state_dict({name: mine[name] for name in mine if not name.startswith("lstm.")})
+    other = {f"lstm.{name}": part for name, part in lstm.named_parameters()} | dict(layer.named_parameters())
+    x, lengths = torch.randn(3, 9, 4, dtype=F64), torch.tensor([9, 4, 6])
+    found, _ = cell.sequence(x, lengths)
+    outputs, _ = lstm.sequence(x, lengths)
+    memory, _ = layer(Memory(outputs, valid_steps(lengths, 9), lengths, outputs[:, :1]))
+    torch.testing.assert_close(found, memory.values)
+    grads = [
+        torch.autograd.grad(result.sin().sum(), [parts[name] for name in mine])
+        for parts, result in ((mine, found), (other, memory.values))
+    ]
+    torch.testing.assert_close(*grads)
+
+
+def test_a_window_keeps_no_more_than_it_sees():
+    cell = build("window")
+    state = under_way(cell, 2, steps=7)
+    assert [part.shape[1] for part in state[3:]] == [2, 2, 2]

@@ -1,9 +1,11 @@
 """Recurrent cells: one file each, one line here."""
 
+from regard.cells.attentive import Attentive
 from regard.cells.cell import Cell
 from regard.cells.gru import GRU
+from regard.cells.intra import LSTMN
 from regard.cells.lstm import LSTM
 from regard.cells.rnn import RNN
 
-CELLS: dict[str, type[Cell]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+CELLS: dict[str, type[Cell]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "intra": LSTMN, "attentive": Attentive}
 """What `cell:` in a recipe may name."""
