@@ -77,6 +77,7 @@ class Seq2Seq(nn.Module):
             attention=config.attention,
             memory_dims=[self.encoder.dim],
             summary_size=self.encoder.summary_size,
+            combine=config.combine,
             dropout=config.dropout,
         )
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from regard.attend import SCORES, Attention
+from regard.attend import COMBINATIONS, SCORES, Attention
 from regard.config import Config, choice, optional
 from regard.decode import DECODERS, READOUTS
 from regard.encode import ENCODERS
@@ -27,6 +27,9 @@ class ModelConfig(Config):
     encoder: choice(ENCODERS) = "birnn"  # type: ignore[valid-type]
     attention: optional(Attention.Config) = Attention.Config()  # type: ignore[valid-type]
     """`none`: the decoder sees the encoder's final state alone."""
+    combine: choice(COMBINATIONS) = "concat"  # type: ignore[valid-type]
+    """How several sources are read together: contexts side by side, the convention (Zoph & Knight 2016). With one
+    source all ways are the same."""
     decoder: choice(DECODERS) = "recurrent"  # type: ignore[valid-type]
     readout: choice(READOUTS) = "softmax"  # type: ignore[valid-type]
     """`copy`: words of the source may be written, for summaries and inflection; it needs `data.shared_vocabulary`."""
@@ -43,8 +46,12 @@ class ModelConfig(Config):
         if conflict := readout.conflict(attention):
             raise ValueError(conflict)
         if attention is None:
+            if self.combine.type != "concat":
+                raise ValueError(
+                    f"combine {self.combine.type} is about attention, and attention is none: leave it at concat"
+                )
             return self
-        if conflict := attention.conflict():
+        if conflict := attention.conflict() or COMBINATIONS[self.combine.type].conflict(attention):
             raise ValueError(conflict)
         memory = self.encoder.hidden * (2 if self.encoder.bidirectional else 1)
         needs_same = getattr(SCORES[attention.score.type], "same_size", False)

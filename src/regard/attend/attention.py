@@ -131,8 +131,10 @@ class Attention(nn.Module):
         )
         """softmax over the whole source and nothing else, which there are kernels for"""
 
-    def prepare(self, memory: Memory) -> Attended:
-        compared = values = memory.values
+    def prepare(self, memory: Memory, compared: Float[Tensor, "batch src_len other"] | None = None) -> Attended:
+        """Keys and values; `compared`: what is scored in place of the values, where that is something else."""
+        values = memory.values
+        compared = values if compared is None else compared
         if self.heads > 1:  # (batch, heads, src_len, dim/heads)
             compared, values = self._split(self.key(compared)), self._split(self.value(values))
         keys, valid = self.score.keys(compared), memory.src_valid if memory.ragged else None

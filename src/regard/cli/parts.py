@@ -21,6 +21,7 @@ KINDS = {
     "scopes": [("regard.attend", "SCOPES")],
     "normalizers": [("regard.attend", "NORMALIZERS")],
     "coverages": [("regard.attend", "COVERAGES")],
+    "combinations": [("regard.attend", "COMBINATIONS")],
     "cells": [("regard.cells", "CELLS")],
     "encoders": [("regard.encode", "ENCODERS")],
     "decoders": [("regard.decode", "DECODERS")],

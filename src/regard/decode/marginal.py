@@ -98,6 +98,7 @@ class MarginalDecoder(nn.Module):
         attention: Attention.Config | None,
         memory_dims: Sequence[int],
         summary_size: int,
+        combine: config.Config | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -107,7 +108,7 @@ class MarginalDecoder(nn.Module):
                 f"model.decoder marginal computes source × vocabulary scores for each token, and there are {pieces:,} "
                 f"pieces: set data.target.tokenizer to char, or a vocabulary of at most {MOST_PIECES:,}."
             )
-        assert attention is not None and len(memory_dims) == 1, "the recipe is checked for it"
+        assert attention is not None and len(memory_dims) == 1, "the recipe is checked for it"  # nothing to combine
         self.config, self.dropout = config, dropout
         self.embedding, self.readout = embedding, readout
         hidden, (memory,), build = config.hidden, memory_dims, CELLS[config.cell.type]

@@ -9,7 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from regard.attend import Attended, Attention
-from regard.attend.memory import Memory
+from regard.attend.combination import Gathered, steps_of
+from regard.attend.memory import Memory, filled, present, summaries
+from regard.attend.several import Concat
 from regard.cells.cell import Cell
 from regard.cells.packed import Linear, pack_cell, packs
 from regard.decode.protocol import StepOutput
@@ -63,8 +65,7 @@ class PackedDecoder:
         self.project = linear(readout.project.weight, bias=readout.project.bias)
         self.output = cast(Tensor, readout.table.weight).detach(), readout.bias.detach()
         self.table = None if shortlist else linear(self.output[0], bias=self.output[1])
-        attentions = cast("Sequence[Attention]", list(decoder.attentions))
-        scores = [part.score for part in attentions]
+        scores = [part.score for part in decoder.attentions]
         self.vectors = [None if score.vector is None else score.vector.detach() for score in scores]
         self.queries = [None if score.query_weight is None else linear(score.query_weight) for score in scores]
         self.keys = [
@@ -78,7 +79,8 @@ class PackedDecoder:
             type(decoder) is RecurrentDecoder  # a subclass may compute something else
             and type(decoder.readout) is SoftmaxReadout
             and all(map(packs, cast("Sequence[Cell]", decoder.cells)))
-            and all(map(_has_kernel, cast("Sequence[Attention]", decoder.attentions)))
+            and type(decoder.attentions) is Concat
+            and all(map(_has_kernel, decoder.attentions))
             and native.usable(*decoder.parameters(), multiple=1)
         )
 
@@ -86,12 +88,13 @@ class PackedDecoder:
         """Keys, values and lengths: once per batch of sentences, of any lengths."""
         attended = []
         for vector, keys, memory in zip(self.vectors, self.keys, memories, strict=bool(self.keys)):
+            memory = filled(memory)
             values, lengths = memory.values, memory.lengths if memory.ragged else None
             made = values if keys is None else keys(values.flatten(0, 1)).unflatten(0, values.shape[:2])
             loop = AttentionLoop(made, values, vector, lengths)
             attended.append(Attended(made, values, memory.src_valid if memory.ragged else None, loop))
-        summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
-        parts = (tuple(attended), summary, memories[0].src_valid, None)
+        gathered = Gathered(tuple(attended), steps_of(memories), present(memories))
+        parts = (gathered, summaries(memories), memories[0].src_valid, None)
         if self.shortlist is None:
             return DecoderSource(*parts)
         ids = memories[0].source_ids
@@ -139,12 +142,12 @@ class PackedDecoder:
     ) -> tuple[list[Float[Tensor, "rows dim"]], list[Float[Tensor, "rows src_len"]]]:
         """Contexts and weights, one per memory."""
         contexts, weights = [], []
-        for project, attended in zip(self.queries, source.attended, strict=True):
+        for index, (project, attended) in enumerate(zip(self.queries, source.attended.parts, strict=True)):
             assert attended.loop is not None, "`prepare` made one"
             asked = query if project is None else project(query)
             context, weight = attended.loop(asked.unflatten(0, (source.rows, -1)))
             contexts.append(context.flatten(0, 1))
-            weights.append(weight.flatten(0, 1))
+            weights.append(source.attended.only_present(index, weight).flatten(0, 1))
         return contexts, weights
 
 

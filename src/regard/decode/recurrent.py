@@ -11,8 +11,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regard import config
-from regard.attend import Attended, Attention
-from regard.attend.memory import Memory
+from regard.attend import Attention
+from regard.attend.combination import Gathered, Looked
+from regard.attend.memory import Memory, summaries
+from regard.attend.several import combined
 from regard.cells import CELLS
 from regard.cells.cell import Cell, Product
 from regard.config import choice
@@ -22,7 +24,7 @@ from regard.decode.originals import Originals, Pointed
 from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.state import State
-from regard.decode.trace import Looked, Trace, stacked, trace
+from regard.decode.trace import Trace, stacked, trace
 from regard.ops.dropout import sequence_dropout, sequence_mask
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
@@ -34,8 +36,8 @@ from regard.ops.reinforce import reinforce
 class DecoderSource:
     """A batch of sentences as the decoder reads them; see `regard.decode.protocol.Source`."""
 
-    attended: tuple[Attended, ...]
-    """one per memory; none for a decoder without attention"""
+    attended: Gathered
+    """all memories"""
     summary: Float[Tensor, "batch summary"]
     valid: Bool[Tensor, "batch src_len"]
     """of the first memory"""
@@ -51,9 +53,9 @@ class DecoderSource:
         return self.valid.shape[1]
 
     def select(self, rows: Int[Tensor, "rows"]) -> "DecoderSource":
-        attended = tuple(part.select(rows) for part in self.attended)
         originals = self.originals and self.originals.select(rows)
-        return DecoderSource(attended, self.summary.index_select(0, rows), self.valid.index_select(0, rows), originals)
+        valid = self.valid.index_select(0, rows)
+        return DecoderSource(self.attended.select(rows), self.summary.index_select(0, rows), valid, originals)
 
 
 @dataclass
@@ -78,7 +80,8 @@ class RecurrentDecoder(nn.Module):
 
     e is the token's embedding, a⁻ the features of the step before (input feeding), h the top layer's output.
     Bahdanau's deep output has a maxout layer where we have tanh. Without attention there is no context, and the
-    source speaks through the first state alone (Sutskever, Vinyals & Le 2014).
+    source speaks through the first state alone (Sutskever, Vinyals & Le 2014). Of several memories the context is what
+    `combine` makes of theirs, concatenated by default; see `regard.attend.several`.
     """
 
     class Config(config.Config):
@@ -110,17 +113,17 @@ class RecurrentDecoder(nn.Module):
         attention: Attention.Config | None,
         memory_dims: Sequence[int],
         summary_size: int,
+        combine: config.Config | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.config, self.dropout = config, dropout
         self.embedding, self.readout = embedding, readout
         hidden, layers, build = config.hidden, config.layers, CELLS[config.cell.type]
-        attentions = [Attention(attention, query_dim=hidden, memory_dim=dim) for dim in memory_dims if attention]
-        self.attentions = nn.ModuleList(attentions)
-        for part in attentions:
+        self.attentions = combined(combine, attention, query_dim=hidden, memory_dims=memory_dims)
+        for part in self.attentions:
             part.normalizer.expect(-math.log(len(readout.bias)))
-        context = sum(part.context_dim for part in attentions)
+        context = self.attentions.context_dim
         self.fed_size = (context if config.attend == "before" else 0) + (hidden if config.input_feeding else 0)
         sizes = [embedding.dim + self.fed_size] + [hidden] * (layers - 1)
         self.cells = nn.ModuleList(build(config.cell, size, hidden) for size in sizes)
@@ -139,14 +142,12 @@ class RecurrentDecoder(nn.Module):
         return cast("list[Cell]", list(self.cells))
 
     def _attentions(self) -> list[Attention]:
-        return cast("list[Attention]", list(self.attentions))
+        return list(self.attentions)
 
     def prepare(self, memories: Sequence[Memory]) -> DecoderSource:
         """Keys, values and masks: once per batch of sentences."""
-        parts = self._attentions()
-        attended = tuple(part.prepare(memory) for part, memory in zip(parts, memories, strict=bool(parts)))
-        summary = torch.cat([memory.summary.flatten(1) for memory in memories], 1)
-        return DecoderSource(attended, summary, memories[0].src_valid, self._originals(memories[0]))
+        first, attended = memories[0], self.attentions.prepare(memories)
+        return DecoderSource(attended, summaries(memories), first.src_valid, self._originals(first))
 
     def _originals(self, memory: Memory) -> Originals | None:
         if not self.readout.copies:
@@ -163,9 +164,7 @@ class RecurrentDecoder(nn.Module):
         state = begin(self._cells(), given)
         if self.config.input_feeding:
             state["features"] = source.summary.new_zeros(source.rows, self.config.hidden)
-        for index, part in enumerate(self._attentions()):
-            for name, tensor in part.start(source.attended[index]).items():
-                state[f"attention.{index}.{name}"] = tensor
+        state.update(self.attentions.start(source.attended))
         return {name: tensor.repeat_interleave(beam, 0) for name, tensor in state.items()} if beam > 1 else state
 
     def step(
@@ -274,18 +273,9 @@ class RecurrentDecoder(nn.Module):
         self, query: Float[Tensor, "rows hidden"], state: State, source: DecoderSource, noise: Noise | None
     ) -> tuple[Looked, State]:
         """A look at every memory, and the state after it. A sentence's keys are shared by its hypotheses."""
-        looked, after = Looked(), State()
         queries = query.view(source.rows, -1, query.shape[-1])  # (sentences, beam, hidden)
-        for index, (part, attended) in enumerate(zip(self._attentions(), source.attended, strict=True)):
-            prefix = f"attention.{index}."
-            before = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-            own = None if noise is None else noise.under(f"attention.{index}")
-            context, weight, next_state, aux = part(queries, attended, before, own)
-            looked.contexts.append(context.flatten(0, 1))
-            looked.weights.append(weight.flatten(0, 1))
-            looked.aux.append({name: tensor.flatten(0, 1) for name, tensor in aux.items() if name != "heads"})
-            after.update({prefix + name: tensor for name, tensor in next_state.items()})
-        return looked, after
+        looked, after = self.attentions(queries, source.attended, state, noise)
+        return looked.rows(), after
 
     def _advance(
         self,
@@ -342,17 +332,12 @@ class RecurrentDecoder(nn.Module):
         self, embedded: Tensor, state: State, source: DecoderSource, run: _Run, noise: Noise | None
     ) -> tuple[Float[Tensor, "batch tgt_len features"], Looked]:
         """All tokens at once, when nothing that attention finds is fed back: the fast form of the loop."""
-        output, looked = embedded, Looked()
+        output = embedded
         for depth, cell in enumerate(self._cells()):
             start = tuple(state[f"{name}.{depth}"] for name in cell.state_names)
             parts, _ = cell.sequence(_drop(output, run.masks[depth]), None, start)
             output = output + parts if self.config.residual and depth > 0 else parts
-        for index, (part, attended) in enumerate(zip(self._attentions(), source.attended, strict=True)):
-            own = None if noise is None else noise.under(f"attention.{index}")
-            context, weight, _, aux = part(output, attended, {}, own)
-            looked.contexts.append(context)
-            looked.weights.append(weight)
-            looked.aux.append({name: tensor for name, tensor in aux.items() if name != "heads"})
+        looked, _ = self.attentions(output, source.attended, {}, noise)
         return self._features(output, looked.contexts, embedded, run), looked
 
 

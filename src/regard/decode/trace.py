@@ -1,10 +1,12 @@
 """What a decoder's looks at its memories leave behind, besides the features."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from regard.attend.combination import Looked
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,6 @@ class Trace:
     penalty: Float[Tensor, "batch tgt_len"] | None = None
     """what attention adds to each token's loss, in nats"""
     sampled: tuple[Sampled, ...] = ()
-
-
-@dataclass
-class Looked:
-    """What one look at every memory gave, in their order; or all steps' looks, with tgt_len after the rows."""
-
-    contexts: list[Float[Tensor, "rows *steps dim"]] = field(default_factory=list)
-    weights: list[Float[Tensor, "rows *steps src_len"]] = field(default_factory=list)
-    aux: list[dict[str, Tensor]] = field(default_factory=list)
-    """(rows, …) each"""
 
 
 def stacked(looks: list[Looked]) -> Looked:
