@@ -39,8 +39,9 @@ import pytest
 import regard
 import regard.recipe
 from regard import cli
-from regard.attend import COVERAGES, NORMALIZERS, POOLINGS, SCOPES, SCORES
+from regard.attend import COMBINATIONS, COVERAGES, NORMALIZERS, POOLINGS, SCOPES, SCORES
 from regard.cli.parts import KINDS
+from regard.decode import READOUTS
 from regard.ops import native
 from regard.predict import Prediction
 
@@ -156,7 +157,8 @@ def test_papers_names_files_and_tests_that_exist_and_every_part_of_attention() -
         module, name = test.strip("`").split("::")
         assert f"def {name}(" in (REPOSITORY / "tests" / module).read_text(encoding="utf-8"), test
     told = {name for part, *_ in rows for name in re.findall(r"`(\w+)`", part)}
-    assert told >= {*SCORES, *SCOPES, *NORMALIZERS, *COVERAGES, *POOLINGS} - {"whole"}
+    attentions = {*SCORES, *SCOPES, *NORMALIZERS, *COVERAGES, *COMBINATIONS, *POOLINGS}
+    assert told >= (attentions | {*READOUTS}) - {"whole"}
 
 
 @named(PAGES)

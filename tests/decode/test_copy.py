@@ -8,10 +8,12 @@ import torch
 from rich.console import Console
 
 import regard
+from regard.attend import Attention
+from regard.attend.several import Flat
 from regard.data.batches import collate
 from regard.data.config import POINTERS, TextConfig
 from regard.data.tokenizer import EOS, UNK, Tokenizer
-from regard.decode import CopyReadout, score_targets
+from regard.decode import CopyReadout, RecurrentDecoder, score_targets
 from regard.decode.config import SearchConfig
 from regard.decode.embedding import Embedding
 from regard.decode.engine import decode_sentences
@@ -240,3 +242,12 @@ def test_recipes_that_cannot_copy_are_refused(tmp_path, overrides, message):
     )
     with pytest.raises(RegardError, match=message):
         regard.load_recipe(recipe, overrides)
+
+
+def test_copying_from_one_of_several_memories():
+    embedding = Embedding(VOCAB, 4)
+    parts = {"embedding": embedding, "readout": CopyReadout(6, embedding, tied=True), "memory_dims": [4, 4]}
+    parts |= {"attention": Attention.Config(dim=4), "summary_size": 8}
+    RecurrentDecoder(RecurrentDecoder.Config(hidden=6), **parts)
+    with pytest.raises(RegardError, match="sum to one over the first memory: combine by concat"):
+        RecurrentDecoder(RecurrentDecoder.Config(hidden=6), combine=Flat.Config(), **parts)

@@ -14,7 +14,7 @@ from regard import config
 from regard.attend import Attention
 from regard.attend.combination import Gathered, Looked
 from regard.attend.memory import Memory, summaries
-from regard.attend.several import combined
+from regard.attend.several import Concat, combined
 from regard.cells import CELLS
 from regard.cells.cell import Cell, Product
 from regard.config import choice
@@ -25,6 +25,7 @@ from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.state import State
 from regard.decode.trace import Trace, stacked, trace
+from regard.errors import RegardError
 from regard.ops.dropout import sequence_dropout, sequence_mask
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
@@ -121,6 +122,8 @@ class RecurrentDecoder(nn.Module):
         self.embedding, self.readout = embedding, readout
         hidden, layers, build = config.hidden, config.layers, CELLS[config.cell.type]
         self.attentions = combined(combine, attention, query_dim=hidden, memory_dims=memory_dims)
+        if readout.copies and type(self.attentions) is not Concat:
+            raise RegardError("readout copy needs weights that sum to one over the first memory: combine by concat.")
         for part in self.attentions:
             part.normalizer.expect(-math.log(len(readout.bias)))
         context = self.attentions.context_dim
