@@ -70,6 +70,9 @@ def energy(score, project, q, h, k):
     """e_ijᵏ, with U_aᵏ the columns of a score's map of the memory."""
     if isinstance(score, SCORES["dot"]):
         return q @ (columns(project.weight)[k] @ h)
+    if isinstance(score, SCORES["trilinear"]):
+        told = columns(project.weight)[k] @ h
+        return score.weight.weight[0] @ torch.cat([q, told, q * told])
     if isinstance(score, SCORES["general"]):
         return q @ (columns(score.project.weight)[k] @ h)
     if isinstance(score, SCORES["scaled_dot"]):
@@ -219,7 +222,7 @@ def settings(case):
 
 
 def legal(case):
-    if case["score"] == "dot" and case["heads"] == 1 and case["way"] != "flat":
+    if SCORES[case["score"]].same_size and case["heads"] == 1 and case["way"] != "flat":
         return False  # the memories are of other sizes than the query
     config = Attention.Config.model_validate({"dim": 8, **settings(case)})
     return config.conflict() is None and COMBINATIONS[case["way"]].conflict(config) is None

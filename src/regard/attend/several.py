@@ -62,9 +62,9 @@ class Flat(Combination):
         e_ijᵏ = v · tanh(W s_i + U_aᵏ h_jᵏ),  αᵢ = normalize(e_i over all j and k),  c_i = Σ_k Σ_j α_ijᵏ U_cᵏ h_jᵏ
 
     Libovický & Helcl 2017, section 3.1, without the sentinel; v and W are shared, the common space of U_c has the
-    query's size. Unlike the paper any score and normalizer will do, and an additive score has a bias. A score without
-    parameters compares the query with U_cᵏ h_jᵏ (the paper's shared projections, U_a = U_c); several heads have
-    their own projections, of every memory, in place of U_c. Weights sum to one over all memories together.
+    query's size. Unlike the paper any score and normalizer will do, and an additive score has a bias. A score that
+    needs one size for both compares the query with U_cᵏ h_jᵏ (the paper's shared projections, U_a = U_c); several heads
+    have their own projections, of every memory, in place of U_c. Weights sum to one over all memories together.
 
     U_a and U_c are one matrix each, with columns for each memory: a step of one has zeros in the columns of the others.
 
