@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from regard.attend import NORMALIZERS, SCOPES, SelfAttention
 from regard.attend.lsh import Hashed
@@ -148,6 +149,29 @@ def test_what_lies_out_of_the_hash_is_never_scored():
     """64 steps of 4,096 and no more candidates than 2 · rounds · chunk + 1."""
     _, candidates = hashed(torch.randn(1, 4096, 8), buckets=128, rounds=2, chunk=16)
     assert candidates.keys.shape[2] == 2 * 2 * 16 + 1
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many numbers the largest tensor has that any operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for each in made if isinstance(made, tuple | list) else (made,):
+            self.numbers = max(self.numbers, each.numel() if isinstance(each, torch.Tensor) else 0)
+        return made
+
+
+@pytest.mark.parametrize("scope", ["window", "local_m", "local_p", "blocks", "lsh"])
+def test_weights_over_all_steps_are_made_only_where_they_are_asked_for(scope, no_shape_checks):
+    layer, given = build(scope={"type": scope, **NARROW[scope]}), memory((256,))
+    with Largest() as kept:
+        after, weights = layer(given)
+    with Largest() as unkept:
+        same, none = layer(given, keep_weights=False)
+    assert torch.equal(same.values, after.values) and none is None and weights.shape == (1, 1, 256, 256)
+    assert kept.numbers == 256**2 and unkept.numbers < 256**2 / 2
 
 
 @pytest.mark.parametrize("scope", ["past", "whole", "lsh"])

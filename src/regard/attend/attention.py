@@ -14,8 +14,8 @@ from regard.attend.coverage import Coverage
 from regard.attend.memory import Memory
 from regard.attend.normalizers import Softmax
 from regard.attend.parts import COVERAGES, NORMALIZERS, SCOPES, SCORES
-from regard.attend.question import AttentionState, Question
-from regard.attend.scope import Candidates, WholeSource
+from regard.attend.question import Answer, AttentionState, Question
+from regard.attend.scope import Candidates, WholeSource, spread
 from regard.config import choice, optional
 from regard.ops.attention import AttentionLoop
 from regard.ops.noise import Noise
@@ -193,24 +193,31 @@ class Attention(nn.Module):
     def ask(
         self, question: Question, keys: Tensor, values: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor, AttentionState, dict[str, Tensor]]:
-        """One head's road: scope, score, normalizer, mix; the definition."""
-        src_len = keys.shape[1]
-        candidates, after = self.scope(keys, values, valid, question)
-        scores = self.score(question.query, self._reminded(candidates, question))
-        answer = self.normalizer(scores, _per_query(candidates), question)
-        weights = answer.weights if candidates.factor is None else answer.weights * candidates.factor
-        context = _mix(weights, candidates.values)
-        weights, aux = _spread(weights, candidates, src_len), dict(answer.aux)
+        """One head's road: what `look` found, with weights over the whole source, and what is remembered of them."""
+        context, own, candidates, moved, answer = self.look(question, keys, values, valid)
+        weights, aux, after = spread(own, candidates, keys.shape[1]), dict(answer.aux), {**moved, **answer.state}
         rows = weights.flatten(0, 1)
         if self.coverage is not None:
             penalty = self.coverage.penalty(rows, question.state).view(weights.shape[:2])
             aux["penalty"] = aux["penalty"] + penalty if "penalty" in aux else penalty
-        after = {**after, **answer.state}
         if "before" in self.remembers:
             after["before"] = rows
         if "total" in self.remembers:
             after["total"] = question.state["total"] + rows
         return context, weights, after, aux
+
+    def look(
+        self, question: Question, keys: Tensor, values: Tensor, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor, Candidates, AttentionState, Answer]:
+        """Scope, score, normalizer, mix: the definition, in which nothing is longer than the scope.
+
+        Returns the context, the candidates' weights, the candidates, the scope's next state, the normalizer's answer.
+        """
+        candidates, moved = self.scope(keys, values, valid, question)
+        scores = self.score(question.query, self._reminded(candidates, question))
+        answer = self.normalizer(scores, _per_query(candidates), question)
+        weights = answer.weights if candidates.factor is None else answer.weights * candidates.factor
+        return _mix(weights, candidates.values), weights, candidates, moved, answer
 
     def _reminded(self, candidates: Candidates, question: Question) -> Float[Tensor, "batch *queries candidates attn"]:
         """Keys with what is remembered of earlier weights added, which each query has its own of."""
@@ -277,15 +284,6 @@ def _mix(
     weights: Float[Tensor, "batch queries steps"], values: Float[Tensor, "batch *queries steps dim"]
 ) -> Float[Tensor, "batch queries dim"]:
     return weights @ values if values.ndim == 3 else (weights[:, :, None] @ values)[:, :, 0]
-
-
-def _spread(
-    weights: Float[Tensor, "batch queries candidates"], candidates: Candidates, src_len: int
-) -> Float[Tensor, "batch queries src_len"]:
-    """Weights over the source, from weights over candidates."""
-    if candidates.positions is None:
-        return weights
-    return weights.new_zeros(*weights.shape[:2], src_len).scatter_add(2, candidates.positions, weights)
 
 
 def _fold(state: Tensor, queries: int) -> Tensor:

@@ -80,3 +80,12 @@ def pick(
     positions = positions.clamp(0, keys.shape[1] - 1)
     rows = torch.arange(keys.shape[0], device=keys.device)[:, None, None]
     return Candidates(keys[rows, positions], values[rows, positions], inside, positions, factor)
+
+
+def spread(
+    weights: Float[Tensor, "batch queries candidates"], candidates: Candidates, src_len: int
+) -> Float[Tensor, "batch queries src_len"]:
+    """Weights over the source, from weights over candidates."""
+    if candidates.positions is None:
+        return weights
+    return weights.new_zeros(*weights.shape[:2], src_len).scatter_add(2, candidates.positions, weights)

@@ -14,6 +14,7 @@ from regard.attend.attention import Attention
 from regard.attend.memory import Memory
 from regard.attend.parts import NORMALIZERS, SCOPES
 from regard.attend.question import Question
+from regard.attend.scope import spread
 from regard.config import choice
 from regard.ops.dropout import sequence_dropout
 from regard.ops.noise import Noise
@@ -30,6 +31,7 @@ class SelfAttention(nn.Module):
 
         layer = SelfAttention(SelfAttention.Config(scope="past"), size=512)
         memory, weights = layer(memory)                     # weights (batch, heads, steps, steps)
+        memory, _ = layer(memory, keep_weights=False)       # nothing of steps × steps, unless the scope is all steps
     """
 
     class Config(config.Config):
@@ -70,8 +72,10 @@ class SelfAttention(nn.Module):
         parts = {"score": "dot", "scope": config.scope, "normalizer": config.normalizer, "dim": head}
         self.attention = Attention(Attention.Config.model_validate(parts), query_dim=head, memory_dim=head)
 
-    def forward(self, memory: Memory, noise: Noise | None = None) -> tuple[Memory, Float[Tensor, "batch heads s s"]]:
-        """The memory with new values, and each head's weights."""
+    def forward(
+        self, memory: Memory, noise: Noise | None = None, keep_weights: bool = True
+    ) -> tuple[Memory, Float[Tensor, "batch heads s s"] | None]:
+        """The memory with new values, and each head's weights, if they are to be kept."""
         x, steps = memory.values, memory.values.shape[1]
         normed = self.norm(x)
         query = self._fold(self.query(normed))
@@ -79,11 +83,13 @@ class SelfAttention(nn.Module):
         values, valid = self._fold(self.value(normed)), memory.src_valid.repeat_interleave(self.heads, 0)
         places = torch.arange(steps, device=x.device).repeat(len(query))  # everyone at their own
         question = Question(query * self.scale, self.attention.scope.start(places))
-        context, weights, _, _ = self.attention.ask(question, keys, values, valid if memory.ragged else None)
+        seen = valid if memory.ragged else None
+        context, weights, candidates, _, _ = self.attention.look(question, keys, values, seen)
+        kept = spread(weights, candidates, steps).unflatten(0, (-1, self.heads)) if keep_weights else None
         context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)  # heads side by side
         added = sequence_dropout(self.merge(context), self.dropout, noise, "attended")
         after = torch.where(memory.src_valid[..., None], x + added, x)  # padding stays as it was
-        return replace(memory, values=after), weights.unflatten(0, (-1, self.heads))
+        return replace(memory, values=after), kept
 
     def _fold(self, x: Float[Tensor, "batch steps dim"]) -> Float[Tensor, "rows steps size"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).flatten(0, 1)  # heads join the batch

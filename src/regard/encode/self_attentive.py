@@ -47,5 +47,5 @@ class SelfAttentive(nn.Module):
         """`lengths` on the CPU, each at least 1."""
         memory = self.recurrence(x, lengths, noise)
         for depth, layer in enumerate(self.attentions):
-            memory, _ = layer(memory, None if noise is None else noise.under(f"self.{depth}"))
+            memory, _ = layer(memory, None if noise is None else noise.under(f"self.{depth}"), keep_weights=False)
         return memory
