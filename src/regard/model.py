@@ -67,6 +67,8 @@ class Seq2Seq(nn.Module):
         embedding = Embedding(target_vocab, config.embed, open_ended=readout.copies)
         if config.tie == "all" or readout.copies:
             assert source_vocab == target_vocab, "these settings need one vocabulary; the recipe is checked for it"
+        self.copies: bool = readout.copies
+        """whether outputs may be taken from the source"""
         tied = config.tie == "all"
         self.source_embedding = embedding if tied else Embedding(source_vocab, config.embed, open_ended=readout.copies)
         self.encoder = ENCODERS[config.encoder.type](config.encoder, input_size=config.embed, dropout=config.dropout)
@@ -100,7 +102,7 @@ class Seq2Seq(nn.Module):
             what = "int8" if int8 else "shortlist"
             raise RegardError(
                 f"{what}: only for models that decode fast (LSTM or GRU, sizes in multiples of 8, softmax attention of "
-                "one head over the whole source, float32, on a CPU with compiled kernels); leave it out."
+                "one head over the whole source, no copying, float32, on a CPU with compiled kernels); leave it out."
             )
         return _Encode(self.source_embedding, self.encoder), cast(Decoder, self.decoder)
 

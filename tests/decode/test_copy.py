@@ -8,12 +8,12 @@ import torch
 from rich.console import Console
 
 import regard
-from regard.attend import Attention
+from regard.attend import NORMALIZERS, SCOPES, Attention
 from regard.attend.several import Flat
 from regard.data.batches import collate
 from regard.data.config import POINTERS, TextConfig
 from regard.data.tokenizer import EOS, UNK, Tokenizer
-from regard.decode import CopyReadout, RecurrentDecoder, score_targets
+from regard.decode import CopyReadout, Ensemble, RecurrentDecoder, score_targets
 from regard.decode.config import SearchConfig
 from regard.decode.embedding import Embedding
 from regard.decode.engine import decode_sentences
@@ -21,6 +21,8 @@ from regard.decode.originals import Originals, Pointed
 from regard.errors import RegardError
 from regard.model import Seq2Seq, seeded
 from regard.model_config import ModelConfig
+from regard.ops.noise import Noise
+from regard.predict.shortlist import make_shortlist
 
 VOCAB = 9
 OUTSIDE = VOCAB + POINTERS + 5
@@ -74,7 +76,8 @@ def test_the_chunked_loss_is_that_of_the_scores_with_its_gradients(monkeypatch):
     scores, _ = part.score(features, where)
     nll = -scores.gather(1, targets[:, None]).sum()
     plain = 0.9 * nll - 0.1 * scores[:, :VOCAB].mean(1).sum()
-    monkeypatch.setattr("regard.decode.copy.CHUNK_ELEMENTS", 2 * (VOCAB + 5))  # two rows at a time
+    for module in ("copy", "readout"):
+        monkeypatch.setattr(f"regard.decode.{module}.CHUNK_ELEMENTS", 2 * (VOCAB + 5))  # two rows at a time
     sums = part.nll(features, targets, 0.1, pointed=where)
     torch.testing.assert_close(sums.loss, plain)
     torch.testing.assert_close(sums.nll, nll.detach())
@@ -82,7 +85,8 @@ def test_the_chunked_loss_is_that_of_the_scores_with_its_gradients(monkeypatch):
     inputs = [features, weights, *part.parameters()]
     for one, other in zip(*(torch.autograd.grad(loss, inputs) for loss in (sums.loss, plain)), strict=True):
         torch.testing.assert_close(one, other)
-    torch.testing.assert_close(part.log_likelihoods(features, targets, where).sum(), -nll.detach())
+    each = scores.gather(1, targets[:, None])[:, 0].detach()
+    torch.testing.assert_close(part.log_likelihoods(features, targets, where), each)
 
 
 def test_gradcheck():
@@ -95,14 +99,62 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(loss, (features, torch.randn(3, 5, dtype=torch.float64, requires_grad=True)))
 
 
+def test_where_attention_is_not_it_is_told_what_more_of_it_would_be_worth():
+    """Weights of zero, as hard attention has them: the gradient is that of going up from there."""
+    part, features = readout(), torch.randn(1, 6, dtype=torch.float64)
+    tokens = pointed(1).tokens
+    weights = torch.tensor([[0.0, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+
+    def loss(weights):
+        return part.nll(features, torch.tensor([5]), pointed=Pointed(weights, tokens)).loss
+
+    (slope,) = torch.autograd.grad(loss(weights), weights)
+    step = torch.tensor([[1e-7, 0.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    with torch.no_grad():
+        expected = (loss(weights + step) - loss(weights)) / 1e-7
+    assert float(expected) < -0.1
+    torch.testing.assert_close(slope[0, 0], expected, rtol=1e-5, atol=0.0)  # one-sided, of the first order
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_word_that_attention_leaves_out_has_a_finite_loss(dtype):
+    part, where = readout().to(dtype), pointed(1)
+    weights = torch.tensor([[0.0, 0.0, 0.0, 0.0, 1.0]], dtype=dtype, requires_grad=True)
+    with torch.no_grad():
+        part.generate.weight.zero_()
+        part.generate.bias.zero_()  # g is a half
+    sums = part.nll(torch.ones(1, 6, dtype=dtype), torch.tensor([VOCAB + 1]), pointed=Pointed(weights, where.tokens))
+    assert float(sums.loss.detach()) == pytest.approx(-math.log(0.5e-10), rel=1e-6)
+    sums.loss.backward()
+    assert all(
+        x.grad is not None and x.grad.isfinite().all() for x in (weights, *part.parameters()) if x.grad is not None
+    )
+    assert float(weights.grad[0, 1]) == pytest.approx(-1e10, rel=1e-5)
+
+
+@pytest.mark.parametrize("part", ["scope", "normalizer"])
+def test_every_attention_that_can_copy_learns_from_sources_longer_than_it_sees(part):
+    """An unknown word at the end of 30 steps, out of every window: losses and gradients are numbers."""
+    lines = Lines([([4] * 29 + [OUTSIDE], [OUTSIDE, 5, OUTSIDE])] * 2)
+    for name in {"scope": SCOPES, "normalizer": NORMALIZERS}[part]:
+        try:
+            tiny = model(attention={"dim": 8, part: name}).float()
+        except ValueError:
+            continue  # weights that sum to less than one, a scope of self-attention
+        loss = tiny.loss(collate(lines, np.arange(2)), smoothing=0.1, noise=Noise(1, 1)).loss
+        loss.backward()
+        assert loss.isfinite() and all(x.grad.isfinite().all() for x in tiny.parameters() if x.grad is not None), name
+
+
 def model(**config):
     settings = {
         "embed": 8, "encoder": {"hidden": 8}, "attention": {"dim": 8}, "decoder": {"hidden": 8}, "readout": "copy",
         **config,
     }  # fmt: skip
     built = seeded(1, Seq2Seq, ModelConfig.model_validate(settings), source_vocab=VOCAB, target_vocab=VOCAB).double()
-    with torch.no_grad():
-        built.decoder.readout.generate.bias -= 1.0  # so that an untrained model copies
+    if built.copies:
+        with torch.no_grad():
+            built.decoder.readout.generate.bias -= 1.0  # so that an untrained model copies
     return built
 
 
@@ -115,6 +167,8 @@ class Lines:
 
 
 PAIRS = [([4, OUTSIDE, 6, OUTSIDE], [OUTSIDE, 4]), ([OUTSIDE + 1], [OUTSIDE + 1, OUTSIDE]), ([7, 8, 5], [8])]
+MORE = [[5, 6, OUTSIDE + 2, 4], [OUTSIDE + 3, OUTSIDE + 4, 4, 8], [OUTSIDE + 5, 7, 7, 7], [8, 8, 8, OUTSIDE]]
+"""as long as the first, so that they are searched with it, and finish at other steps"""
 
 
 @pytest.mark.parametrize("feeding", [True, False])
@@ -128,7 +182,7 @@ def test_a_ragged_batch_costs_what_its_sentences_cost_alone(feeding):
 @pytest.mark.parametrize("attention", [{"heads": 2}, {"normalizer": "sparsemax"}, {"normalizer": "hard"}, {}])
 def test_what_search_finds_costs_what_teacher_forcing_says(attention):
     tiny = model(attention={"dim": 8, **attention})
-    sources, config = [source for source, _ in PAIRS], SearchConfig(beam=4, n_best=4, max_length=4)
+    sources, config = [*(source for source, _ in PAIRS), *MORE], SearchConfig(beam=4, n_best=4, max_length=6)
     encode, decoder = tiny.for_search()
     found = decode_sentences(encode, decoder, sources, config)
     alone = [decode_sentences(encode, decoder, [source], config)[0] for source in sources]
@@ -156,6 +210,8 @@ def test_a_tokenizer_knows_unknown_words_by_their_hash():
     unnamed = tokenizer.unnamed("call Ishmael ☃")
     assert tokenizer.decode([known, tokenizer.size + 1, second], unnamed) == "call Ishmael ☃"
     assert tokenizer.pieces([known, tokenizer.size + 1, first], unnamed) == ["call", "Ishmael", "Ishmael"]
+    assert tokenizer.encode(["Ishmael"]) == [[498329101]]  # the same in every process, on every machine
+    assert tokenizer.decode([known, first]) == "call <unk>"  # whatever it was
     letters = Tokenizer.train(["ab"], TextConfig(tokenizer="char", unknown="hash"))
     [[a, tilde]] = letters.encode(["aõ"])
     assert letters.decode([a, tilde], letters.unnamed("aõ")) == "aõ" and letters.size + POINTERS <= tilde < 2**31
@@ -205,6 +261,9 @@ def test_words_that_no_vocabulary_holds_are_written(tmp_path, no_shape_checks):
     assert scored[0].log_prob > -1.0 > scored[1].log_prob + 2.0  # whom the source does not name is unknown
     with pytest.raises(RegardError, match="prefix: 'Zaphod' is not in the model's vocabulary; leave it out"):
         predictor(sources, prefix="Zaphod")
+    assert predictor(sources[:1], prefix="hello")[0].startswith("hello Zaphod")
+    with pytest.raises(RegardError, match="a shortlist leaves out words, and this model may copy any"):
+        make_shortlist(run)
     both = regard.load([run, run])
     assert both(sources) == predictor(sources)
 
@@ -242,6 +301,22 @@ def test_recipes_that_cannot_copy_are_refused(tmp_path, overrides, message):
     )
     with pytest.raises(RegardError, match=message):
         regard.load_recipe(recipe, overrides)
+
+
+@torch.no_grad()
+def test_an_ensemble_of_one_that_copies_and_one_that_does_not():
+    first, second = model(), model(readout="softmax")
+    ids, lengths = torch.tensor([[4, 7, 6, EOS]]), torch.tensor([4])
+    both = Ensemble([first.decoder, second.decoder])
+    sources = both.prepare([[one.encode(ids, lengths)] for one in (first, second)])
+    output, _ = both.step(torch.tensor([2]), both.start(sources), sources)
+    (one, _), (other, _) = (
+        part.decoder.step(torch.tensor([2]), part.decoder.start(source), source)
+        for part, source in zip((first, second), sources.parts, strict=True)
+    )
+    expected = one.scores.exp()
+    expected[:, :VOCAB] += other.scores.softmax(-1)
+    torch.testing.assert_close(output.scores.exp(), expected / 2)
 
 
 def test_copying_from_one_of_several_memories():

@@ -32,6 +32,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 PAD, UNK, BOS, EOS = range(SPECIALS)
 SPECIAL_NAMES = ["<pad>", "<unk>", "<s>", "</s>"]
+UNKNOWN = SPECIAL_NAMES[UNK]
 BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(256)]  # the names that `tokenizers` looks for
 RESERVED = SPECIAL_NAMES + BYTE_NAMES
 TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
@@ -104,7 +105,7 @@ class Tokenizer:
         copying writes, and hashes for what the vocabulary lacks. For `decode` and `pieces`; `unknown: hash` alone."""
         surface = self.surface(text)
         pointers = {self.size + step: piece for step, piece in enumerate(surface)}
-        return pointers | {self._id(piece): piece for piece in surface}
+        return pointers | {i: piece for piece in surface if (i := self._id(piece)) >= self.size}
 
     def decode(self, ids: Sequence[int], unnamed: Mapping[int, str] = NOTHING) -> str:
         """The text of these ids; special ids are dropped, bytes that are no UTF-8 become U+FFFD.
@@ -114,7 +115,7 @@ class Tokenizer:
         text = ""
         for beyond, run in groupby((int(i) for i in ids if i >= SPECIALS), key=lambda i: i >= self.size):
             if beyond:
-                text += "".join((" " if self._spaced else "") + unnamed[i] for i in run)
+                text += "".join((" " if self._spaced else "") + unnamed.get(i, UNKNOWN) for i in run)
             else:
                 text += self._core.decode(list(run), skip_special_tokens=False)
         return text.removeprefix(" ") if self._spaced else text
@@ -126,7 +127,7 @@ class Tokenizer:
         shown: list[str] = []
         for start, stop in _runs(ids):
             if ids[start] >= self.size:
-                shown.append(unnamed[ids[start]])
+                shown.append(unnamed.get(int(ids[start]), UNKNOWN))
             elif _is_byte(ids[start]):
                 shown += _show_bytes(bytes(int(i) - SPECIALS for i in ids[start:stop]))
             else:
@@ -141,7 +142,10 @@ class Tokenizer:
     def to_json(self) -> str:
         """Everything there is to this tokenizer; equal tokenizers give equal strings."""
         core = json.loads(self._core.to_str())
-        content = {"format": FORMAT, "text": self.config.model_dump(mode="json"), "tokenizers": core}
+        text = self.config.model_dump(mode="json")
+        if text["unknown"] == "spell":  # as it was before there was a choice: hashes of this text are kept in runs
+            del text["unknown"]
+        content = {"format": FORMAT, "text": text, "tokenizers": core}
         return json.dumps(content, ensure_ascii=False, indent=None, separators=(",", ":"), sort_keys=True)
 
     @classmethod

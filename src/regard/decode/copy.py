@@ -16,6 +16,9 @@ from regard.decode.readout import SoftmaxReadout
 from regard.ops.loss import CHUNK_ELEMENTS, NllSums
 from regard.ops.noise import Noise
 
+LEAST = 1e-10
+"""Weight of what only copying can write and attention does not see: its loss is large, and not infinite."""
+
 
 class CopyReadout(SoftmaxReadout):
     """A mixture of writing from the vocabulary and copying what attention points at.
@@ -24,7 +27,8 @@ class CopyReadout(SoftmaxReadout):
 
     See, Liu & Manning 2017, "Get to the point", equations 8 and 9: the pointer-generator with its extended vocabulary.
     Unlike the paper's, g sees the features, which the context, the state and (through it) the input have gone into; the
-    end mark of the source can be copied as any other step. Label smoothing is of the mixture, over the vocabulary.
+    end mark of the source can be copied as any other step; and what only copying can write has a weight of 1e-10 at
+    least, so that attention that leaves it out has a loss. Label smoothing is of the mixture, over the vocabulary.
 
         readout = CopyReadout(features=64, embedding=embedding, tied=True)
         pointed = Originals.of(source_ids, vocab).pointed(weights)     # weights (batch, queries, src_len)
@@ -108,6 +112,10 @@ class CopyReadout(SoftmaxReadout):
     ) -> Float[Tensor, "rows columns"]:
         written = F.linear(projected, self.table.weight, self.bias).log_softmax(-1) + F.logsigmoid(gate)
         written = F.pad(written, (0, tokens.shape[1]), value=-torch.inf)
-        copied = torch.zeros_like(written).scatter_add(1, tokens, weights)
-        log_copied = copied.clamp_min(torch.finfo(copied.dtype).tiny).log() + F.logsigmoid(-gate)
-        return torch.where(copied > 0, torch.logaddexp(written, log_copied), written)
+        tiny, vocab = torch.finfo(weights.dtype).tiny, len(self.bias)  # tiny rather than 0, whose log has no gradient
+        least = torch.full_like(weights, LEAST).masked_fill(tokens < vocab, tiny)
+        floor = torch.full_like(written, tiny).scatter(1, tokens, least)
+        copied = floor.scatter_add(1, tokens, weights).log() + F.logsigmoid(-gate)
+        no_step = floor < LEAST
+        no_step[:, :vocab] = False
+        return torch.logaddexp(written, copied).masked_fill(no_step, -torch.inf)

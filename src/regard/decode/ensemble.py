@@ -14,6 +14,7 @@ from functools import reduce
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from regard.decode.protocol import Decoder, StepOutput
@@ -96,7 +97,9 @@ def _model(name: str) -> int:
 
 def _mean(outputs: Sequence[StepOutput]) -> Tensor:
     """Log of the mean probability (rows, vocab)."""
-    found = (by_token(log_probs(output), output) for output in outputs)
+    each = [by_token(log_probs(output), output) for output in outputs]
+    columns = max(part.shape[1] for part in each)  # more than the vocabulary, where a model can copy
+    found = (F.pad(part, (0, columns - part.shape[1]), value=-torch.inf) for part in each)
     total = reduce(torch.logaddexp, found)  # in one order, whatever the column
     return total - math.log(len(outputs))
 

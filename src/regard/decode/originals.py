@@ -40,8 +40,7 @@ class Originals:
     def of(cls, ids: Int[Tensor, "batch src_len"], vocab: int) -> "Originals":
         steps = ids.shape[1]
         assert steps <= POINTERS, f"a source of {steps:,} steps, and pointers for {POINTERS:,}"
-        first = (ids[:, :, None] == ids[:, None]).to(torch.uint8).argmax(2)  # of the steps with the same id
-        return cls(ids, torch.where(ids < vocab, ids, vocab + first), vocab)
+        return cls(ids, torch.where(ids < vocab, ids, vocab + _first(ids)), vocab)
 
     def select(self, rows: Int[Tensor, "rows"]) -> "Originals":
         return Originals(self.ids.index_select(0, rows), self.tokens.index_select(0, rows), self.vocab)
@@ -56,3 +55,13 @@ class Originals:
         """One row a query, a sentence's queries together."""
         tokens = self.tokens.repeat_interleave(weights.shape[1], 0)
         return Pointed(weights.flatten(0, 1), tokens)
+
+
+def _first(ids: Int[Tensor, "batch src_len"]) -> Int[Tensor, "batch src_len"]:
+    """For each step the first one with the same id."""
+    ordered, steps = ids.sort(dim=1, stable=True)
+    begins = torch.ones_like(ids, dtype=torch.bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    place = torch.arange(ids.shape[1], device=ids.device)
+    group = torch.where(begins, place, 0).cummax(1).values  # where the ids equal to each begin
+    return torch.empty_like(ids).scatter(1, steps, steps.gather(1, group))

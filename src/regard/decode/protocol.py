@@ -28,7 +28,7 @@ class StepOutput:
     """(sentences, columns) int64, for a decoder that scores a part of the vocabulary: the token of each column. The
     special tokens come first, in order, so that their columns are their ids; a column without a word scores -inf."""
     vocab: int = 0
-    """How many tokens there are, where `words` is given."""
+    """How many tokens there are, where `words` is given, or columns for what the source adds; 0: a column each."""
     aux: dict[str, Tensor] = field(default_factory=dict)
     """Whatever else a part reports, one row per hypothesis."""
 

@@ -76,7 +76,8 @@ class SoftmaxReadout(nn.Module):
         pointed: Pointed | None = None,
     ) -> Float[Tensor, "tokens"]:
         """log p of each target, in nats, in chunks and without gradients: a reward, not a loss."""
-        found, size = [], max(1, CHUNK_ELEMENTS // len(self.bias))
+        columns = len(self.bias) + (0 if pointed is None else pointed.tokens.shape[1])
+        found, size = [], max(1, CHUNK_ELEMENTS // columns)
         for first in range(0, len(targets), size):
             rows = slice(first, first + size)
             scores, normalized = self.score(features[rows], pointed and pointed.rows(rows))

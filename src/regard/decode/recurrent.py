@@ -179,7 +179,7 @@ class RecurrentDecoder(nn.Module):
         features, state, looked = self._advance(gates, embedded, state, source, self._run(None), noise)
         weights = looked.weights[0] if looked.weights else None
         scores, normalized = self.readout.score(features, _pointed(source, weights))
-        output = StepOutput(scores, normalized, weights)
+        output = StepOutput(scores, normalized, weights, vocab=len(self.readout.bias))
         output.aux = {f"weights.{index}": part for index, part in enumerate(looked.weights[1:], start=1)}
         return output, state
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from regard.data.config import MOST_TOKENS
+from regard.data.config import MOST_TOKENS, POINTERS
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences
 from regard.decode.ensemble import Ensemble
@@ -56,6 +56,8 @@ class Predictor:
         if max_source_length < 1:
             raise RegardError(f"max_source_length: {max_source_length}; at least one token is needed.")
         self.members = list(members)
+        if max_source_length >= POINTERS and any(member.model.copies for member in members):
+            raise RegardError(f"max_source_length: a model that copies reads fewer than {POINTERS:,} tokens.")
         self.approximate = list(approximate)
         """what its decoding leaves out for speed: int8, shortlist; nothing by default"""
         self.max_source_length = max_source_length
@@ -132,7 +134,8 @@ class Predictor:
                 done=done,
             )
             for row, hypotheses in zip(rows, found, strict=True):
-                answers[row] = [self._finish(one, read[row], attention) for one in hypotheses]
+                unnamed = self.tokenizers["source"].unnamed(read[row].text)
+                answers[row] = [self._finish(one, read[row].ids, unnamed, attention) for one in hypotheses]
         return answers
 
     def score(
@@ -173,7 +176,9 @@ class Predictor:
                 device=self.members[0].device,
             )
             for row, hypothesis in zip(rows, found, strict=True):
-                answers[row] = self._finish(hypothesis, read[row], attention, told[row].text)
+                pairs = ("source", read[row].text), ("target", told[row].text)
+                unnamed = {i: piece for side, text in pairs for i, piece in self.tokenizers[side].unnamed(text).items()}
+                answers[row] = self._finish(hypothesis, read[row].ids, unnamed, attention)
         return answers
 
     def _encode(self, ids: Tensor, lengths: Tensor) -> Sequence[Any]:
@@ -230,19 +235,17 @@ class Predictor:
         for size, positions in sizes.items():
             yield positions, size
 
-    def _finish(self, found: Hypothesis, source: _Read, attention: bool, told: str | None = None) -> Prediction:
-        """told   the output where it was given, and not found"""
-        read, written = self.tokenizers["source"], self.tokenizers["target"]
-        unnamed = read.unnamed(source.text) | ({} if told is None else written.unnamed(told))
+    def _finish(self, found: Hypothesis, source: list[int], unnamed: Mapping[int, str], attention: bool) -> Prediction:
+        """unnamed   what ids beyond the vocabulary stand for"""
         return Prediction(
             text=self.task.finish(found.tokens, self.tokenizers, unnamed),
             score=found.score,
             log_prob=found.log_prob,
-            tokens=written.pieces(found.tokens, unnamed),
+            tokens=self.tokenizers["target"].pieces(found.tokens, unnamed),
             token_log_probs=found.token_log_probs,
             finished=found.finished,
             ids=found.tokens,
-            source_tokens=[*read.pieces(source.ids, unnamed), END_MARK] if attention else None,
+            source_tokens=[*self.tokenizers["source"].pieces(source, unnamed), END_MARK] if attention else None,
             attention=found.weights,
         )
 

@@ -13,6 +13,7 @@ from regard.data.config import SPECIALS
 from regard.data.lexicon import lexical_best, target_counts
 from regard.data.store import Pairs
 from regard.data.tokenizer import PAD, Tokenizer
+from regard.decode import READOUTS
 from regard.decode.shortlist import FILE, Shortlist
 from regard.errors import RegardError
 from regard.recipe import load_recipe
@@ -40,6 +41,8 @@ def make_shortlist(
     run = Run(path)
     run.weights()  # says best what a folder is that is no trained run
     recipe = load_recipe(run.path / "recipe.yaml", overrides) if overrides else run.recipe
+    if READOUTS[recipe.model.readout.type].copies:
+        raise RegardError(f"{run.path}: a shortlist leaves out words, and this model may copy any; predict without.")
     tokenizers = run.tokenizers()
     digests = tokenizer_digests(tokenizers)
     pairs = TASKS[recipe.task](recipe).prepare(tokenizers).train
