@@ -3,7 +3,7 @@
     python examples/attention_gallery.py words.yaml windmill gallery local_p monotonic train.epochs=5
 
 Without names all of them; `key=value` changes the recipe for all. A run that is in the folder already is not trained
-again. docs/gallery.md shows such pictures.
+again.
 """
 
 import sys
@@ -47,7 +47,7 @@ def draw(recipe: str, text: str, folder: Path, name: str, changes: list[str]) ->
     weights, target = best.attention, best.tokens + ["</s>"] * best.finished
     if name in SELF:
         weights, target = self_weights(predictor, text), best.source_tokens
-    print("drawn:", attention_picture(weights, best.source_tokens, target, folder / f"{name}.svg", title=name))
+    print("drawn:", attention_picture(weights, best.source_tokens, target, folder / f"{name}.png", title=name))
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_docs_lists_every_page() -> None:
 
 
 def test_pictures_are_small() -> None:
-    pictures = list((REPOSITORY / "docs" / "images").iterdir())
+    pictures = list((REPOSITORY / "docs" / "images").rglob("*.*"))
     assert pictures
     for picture in pictures:
         assert picture.stat().st_size < 150_000

@@ -66,7 +66,7 @@ def settings(case):
     """A case as a recipe has it."""
     parts = {key: {"type": case[key], **SETTINGS.get(case[key], {})} for key in ("score", "scope")}
     kind = dict(case["normalizer"])
-    coverage = None if case["coverage"] == "none" else case["coverage"]
+    coverage = None if case["coverage"] == "none" else {"type": case["coverage"], "loss": 1.0}
     return {**parts, "normalizer": {**SETTINGS.get(kind["type"], {}), **kind}, "coverage": coverage,
             "heads": case["heads"], "dim": 8}  # fmt: skip
 
@@ -221,9 +221,9 @@ def test_what_cannot_work_together_is_refused_with_the_reason():
         conflict = Attention.Config(normalizer=name, scope=scope).conflict()
         assert (conflict is None) == (scope == "whole")
         assert conflict is None or f"normalizer {name} moves over the source" in conflict
-    twice = Attention.Config(normalizer="hard", coverage="sum").conflict()
+    twice = Attention.Config(normalizer="hard", coverage={"type": "sum", "loss": 1}).conflict()
     assert "coverage.loss teaches nothing through attention.normalizer hard" in twice
-    assert Attention.Config(normalizer="hard", coverage={"type": "sum", "loss": 0}).conflict() is None
+    assert Attention.Config(normalizer="hard", coverage="sum").conflict() is None
     assert "cannot be split over 3 heads" in Attention.Config(dim=8, heads=3).conflict()
 
 

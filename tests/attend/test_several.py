@@ -154,7 +154,7 @@ def _pairs(part, memories):
 
 
 def test_concat_is_each_by_itself():
-    both, memories, query = build("concat", coverage="sum"), two(), queries()
+    both, memories, query = build("concat", coverage={"type": "sum", "loss": 1.0}), two(), queries()
     looked, state = look(both, memories, query, steps=2)
     for k, (part, each) in enumerate(_pairs(both, memories)):
         attended, own = part.prepare(each), part.start(part.prepare(each), 2)
@@ -188,7 +188,7 @@ def test_one_memory_twice_is_one_with_half_the_weights():
 
 
 def test_flat_covers_all_memories_together():
-    flat, memories, query = build("flat", coverage="sum"), two(), queries()
+    flat, memories, query = build("flat", coverage={"type": "sum", "loss": 1.0}), two(), queries()
     first, before = look(flat, memories, query)
     second, after = look(flat, memories, query, steps=2)
     first, second = (torch.cat(each.weights, -1).flatten(0, 1) for each in (first, second))
@@ -279,7 +279,10 @@ def test_contract(case, no_shape_checks):
     assert {name.partition(".")[0] for name in state} <= {"attention"}
 
 
-@pytest.mark.parametrize("attention", [{}, {"coverage": "sum"}, {"heads": 2, "score": "general"}], ids=str)
+COVERED = {"coverage": {"type": "sum", "loss": 1.0}}
+
+
+@pytest.mark.parametrize("attention", [{}, COVERED, {"heads": 2, "score": "general"}], ids=str)
 @pytest.mark.parametrize("way", COMBINATIONS)
 def test_gradients(way, attention, no_shape_checks):
     """By queries, by values of both memories and by weights, with a row that lacks one."""

@@ -70,7 +70,7 @@ ATTENTIONS = {
     "general": {"score": "general"},
     "entmax15": {"normalizer": "entmax15"},
     "heads": {"heads": 2},
-    "coverage": {"coverage": "sum"},
+    "coverage": {"coverage": {"type": "sum", "loss": 1.0}},
     "hard": {"normalizer": "hard"},
     "location": {"score": {"type": "location", "filters": 2, "width": 1}},
     "mocha": {"normalizer": {"type": "mocha", "chunk": 2}},

@@ -58,9 +58,10 @@ ATTENTIONS |= {
     f"{name}-hard": Attention.Config(normalizer={"type": name, "mode": "hard"}, dim=8)
     for name in ("monotonic", "mocha")
 }
-ATTENTIONS |= {name: Attention.Config(coverage=name, dim=8) for name in COVERAGES}
+ATTENTIONS |= {name: Attention.Config(coverage={"type": name, "loss": 1.0}, dim=8) for name in COVERAGES}
 ATTENTIONS |= {"none": None, "heads": Attention.Config(heads=2, dim=8)}
-ATTENTIONS["all"] = Attention.Config(score="location", normalizer="mocha", coverage="sum", heads=2, dim=8)
+EVERYTHING = {"score": "location", "normalizer": "mocha", "coverage": {"type": "sum", "loss": 1.0}, "heads": 2}
+ATTENTIONS["all"] = Attention.Config(**EVERYTHING, dim=8)
 AXES = {
     "attention": list(ATTENTIONS),
     "cell": list(CELLS),

@@ -24,8 +24,9 @@ class Coverage(nn.Module):
         """The sum of all weights so far."""
 
         type: Literal["sum"] = "sum"
-        loss: float = Field(1.0, ge=0)
-        """λ, of the penalty in the loss; See et al. 2017, section 5, use 1. 0: the vector alone, as in Tu et al."""
+        loss: float = Field(0.0, ge=0)
+        """λ, of the penalty in the loss. 0: the vector alone, as in Tu et al. 2016. See et al. 2017, section 5, add it
+        with 1 to a trained model: from the beginning, attention flees what it has seen before it can look."""
 
     fast = False
     remembers = ("total",)
