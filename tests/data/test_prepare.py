@@ -295,6 +295,19 @@ def test_the_report_counts(tmp_path: Path) -> None:
     json.dumps(report)
 
 
+def test_the_report_counts_unknown_words(tmp_path: Path) -> None:
+    """Of the vocabulary a, b: é and z are unknown, and z is in no source."""
+    (tmp_path / "t.tsv").write_text("a b\ta b\na b\ta b\n")
+    (tmp_path / "v.tsv").write_text("a é\té b\nb é é\tz é z\n")
+    word = TextConfig(tokenizer="word", unknown="hash")
+    split = {"train": SplitConfig(table="t.tsv"), "valid": SplitConfig(table="v.tsv")}
+    data = DataConfig(root=str(tmp_path), **split, source=word, target=word, shared_vocabulary=True)
+    report = prepare(data).report
+    train, valid = report["splits"]["train"], report["splits"]["valid"]
+    assert train["unknown"] == {"source": 0, "target": 0} and train["unwritable"] == 0
+    assert valid["unknown"] == {"source": 3, "target": 4} and valid["unwritable"] == 2
+
+
 def test_the_report_can_be_read(tmp_path: Path) -> None:
     from rich.console import Console
 

@@ -35,7 +35,7 @@ VERSION = 3
 """Raise it when the same files and settings come to other prepared data."""
 READER_VERSIONS = {"csv": 2}
 """The same for one format of table."""
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 """The same for the report on them."""
 WHOLE_BYTES = 64 * 2**20
 VOCABULARY_LINES = 1_000_000

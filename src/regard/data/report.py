@@ -52,6 +52,8 @@ def _split_report(pairs: Pairs, sources: Hashes, both: Hashes) -> dict[str, Any]
         **kept,
         "tokens": tokens,
         "byte_rate": {side: meta["byte_pieces"][side] / max(1, tokens[side]) for side in SIDES},
+        "unknown": meta.get("unknown", dict.fromkeys(SIDES, 0)),
+        "unwritable": meta.get("unwritable", 0),
         "lengths": {side: _lengths(lengths) for side, lengths in _sides(pairs).items()},
         "ratio": _ratio(pairs),
         "unscored": _unscored(pairs),
@@ -136,6 +138,8 @@ def _overview(report: Mapping[str, Any]) -> Table:
         row(f"{side} tokens", [f"{p['tokens'][side]:,}" for p in parts])
         row(f"{side} length: mean, 95 %, max", [_length_line(p["lengths"][side]) for p in parts])
         row(f"{side} tokens that are bytes", [f"{100 * p['byte_rate'][side]:.2f} %" for p in parts])
+        row(f"{side} tokens unknown", [f"{p['unknown'][side]:,}" for p in parts])
+    row("of these in no source, never written", [f"{p['unwritable']:,}" for p in parts])
     row("target : source, middle, 1–99 %", [_ratio_line(p["ratio"]) for p in parts])
     row("ratio 3x off the middle", [f"{100 * p['ratio'].get('three_times_apart', 0):.2f} %" for p in parts])
     some = any(p["compared"] < p["examples"] for p in parts)

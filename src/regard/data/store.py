@@ -127,6 +127,10 @@ class Counts:
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
     byte_pieces: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
     left_out_empty: int = 0
+    unknown: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
+    """tokens that the vocabulary lacks (`unknown: hash`)"""
+    unwritable: int = 0
+    """of the target's those that its source lacks too, which copying cannot write"""
 
 
 def write_store(
@@ -149,9 +153,14 @@ def write_store(
                 lengths = np.array([len(array) for array in arrays], dtype=np.int32)
                 file.write(lengths.tobytes())
                 values: Ids = np.concatenate(arrays)
-                _count(counts, side, lengths, values)
+                _count(counts, side, lengths, values, tokenizers[side].size)
                 offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
                 columns.append(pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values)))
+            size = tokenizers["target"].size
+            if counts.unknown["target"]:
+                for row in rows:
+                    beyond = row.target[row.target >= size]
+                    counts.unwritable += int((~np.isin(beyond, row.source)).sum())
             texts = [without_surrogates(row.example.source) for row in rows]
             targets = [[without_surrogates(text) for text in row.example.targets] for row in rows]
             columns += [pa.array(texts, _SCHEMA.field("source").type), pa.array(targets, _SCHEMA.field("targets").type)]
@@ -214,7 +223,8 @@ def _kept(
         yield rows
 
 
-def _count(counts: Counts, side: str, lengths: Ids, values: Ids) -> None:
+def _count(counts: Counts, side: str, lengths: Ids, values: Ids, size: int) -> None:
     counts.empty[side] += int((lengths == 0).sum())
     counts.tokens[side] += len(values)
     counts.byte_pieces[side] += int(((values >= SPECIALS) & (values < SPECIALS + 256)).sum())
+    counts.unknown[side] += int((values >= size).sum())
