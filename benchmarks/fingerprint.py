@@ -80,7 +80,7 @@ def missing_file(recipe: Recipe) -> str:
     data = recipe.data
     try:
         for split in (data.train, data.valid):
-            for name in (*split.tables(), *split.sources(), *split.targets()):
+            for name in split.files():
                 find(name, data.root)
     except RegardError as error:
         return str(error)

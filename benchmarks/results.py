@@ -74,7 +74,7 @@ def portable(value: Any) -> Any:
     """The same without folders that only this machine has: a path below the data root or the working directory
     becomes relative, any other keeps its name alone."""
     if isinstance(value, Mapping):
-        return {key: portable(item) for key, item in value.items()}
+        return {str(key): portable(item) for key, item in value.items()}  # as JSON has them
     if isinstance(value, list | tuple):
         return [portable(item) for item in value]
     if not isinstance(value, str) or not os.path.isabs(value):

@@ -79,6 +79,11 @@ def toy_recipe(folder: Path) -> dict[str, Any]:
         },
         "model": {"embed": 16, "encoder": small, "decoder": small, "attention": {"dim": 32}, "dropout": 0.1},
         "train": {
-            "epochs": 5, "batch_tokens": 150, "learning_rate": 0.012, "warmup": 30, "threads": 1, "device": "cpu",
+            "epochs": 5,
+            "batch_tokens": 150,
+            "learning_rate": 0.012,
+            "warmup": 30,
+            "threads": 1,
+            "device": "cpu",
         },
     }

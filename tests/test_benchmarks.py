@@ -141,6 +141,12 @@ def test_log_is_thinned_to_fit_and_keeps_what_matters() -> None:
     assert record.thin(make_log()) == make_log()
 
 
+def test_a_result_is_json_whatever_its_keys_are(tmp_path: Path) -> None:
+    curve = {step: step / 3 for step in range(100, 2000, 100)}
+    path = results.write("curve", "speed", {"curve": curve}, folder=tmp_path)
+    assert json.loads(path.read_text(encoding="utf-8"))["curve"] == {str(step): value for step, value in curve.items()}
+
+
 def test_results_hold_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REGARD_DATA", str(tmp_path))
     value = {"files": [str(tmp_path / "a" / "b.tsv"), "/home/someone/c.tsv"], "root": str(tmp_path), "n": 1, "x": None}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.covering import slow
 
 from regard.data.batches import collate
 from regard.data.tokenizer import EOS
@@ -84,7 +85,7 @@ def test_search_reports_the_log_probability_that_the_loss_gives():
     assert any(best.finished for best, *_ in outputs), "no output ended: nothing was tested"
 
 
-@pytest.mark.parametrize("attention", [{"dim": 16}, {"score": "general", "heads": 2, "dim": 16}, "none"])
+@pytest.mark.parametrize("attention", [{"dim": 16}, slow({"score": "general", "heads": 2, "dim": 16}), slow("none")])
 def test_it_overfits_one_batch(attention):
     model, lines = tiny(torch.float32, attention=attention, dropout=0.0, output_dropout=0.0), reversals(8, 4)
     batch, optimizer = collate(Lines(lines), np.arange(8)), torch.optim.Adam(model.parameters(), 0.02)

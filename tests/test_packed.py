@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from tests.covering import slow
 
 from regard.attend import SCORES
 from regard.decode.config import SearchConfig
@@ -131,14 +132,14 @@ def test_what_has_a_packed_form(keys, encoder, decoder):
     assert not isinstance(model.double().for_search()[1], PackedDecoder)
 
 
-@pytest.mark.parametrize(("score", "cell"), [("additive", "lstm"), ("general", "lstm"), ("additive", "gru")])
+@pytest.mark.parametrize(("score", "cell"), [("additive", "lstm"), slow("general", "lstm"), slow("additive", "gru")])
 @pytest.mark.parametrize(
     "search",
     [
         {"beam": 4, "n_best": 3},
-        {"method": "greedy"},
-        {"beam": 3, "coverage_penalty": 0.3},
-        {"method": "sample", "n_best": 2, "top_k": 9},
+        slow({"method": "greedy"}),
+        slow({"beam": 3, "coverage_penalty": 0.3}),
+        slow({"method": "sample", "n_best": 2, "top_k": 9}),
     ],
 )
 def test_outputs_are_the_same_bits_in_any_batch_on_any_threads(search, score, cell):

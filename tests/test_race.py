@@ -167,6 +167,7 @@ LSTM = {"embed": 256, "encoder_hidden": 512, "decoder_hidden": 512, "layers": 1}
 BEFORE = {"attend": "before", "input_feeding": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "parameters", "tables"),
     [

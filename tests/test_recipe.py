@@ -19,6 +19,7 @@ from regard.recipe import (
     shipped_recipes,
 )
 from regard.recipe_errors import all_keys
+from regard.tasks import TASKS
 from regard.yaml_text import MAX_BYTES, read_yaml, write_yaml
 
 GOOD = """\
@@ -179,7 +180,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     assert found[4:8] == [
         "x.yaml line 10, column 9: train.clip must be a number, greater than or equal to 0, found -1.5.",
         "x.yaml line 11, column 1: epochs is not a key; did you mean train.epochs?",
-        "x.yaml line 12, column 9: model.dropuot is not a key; did you mean model.dropout?",
+        "x.yaml line 12, column 9: model.dropuot is not a key; did you mean model.dropout or model.word_dropout?",
         "x.yaml line 12, column 33: model.attention.head is not a key; did you mean model.attention.heads?",
     ]
     assert found[8:10] == [
@@ -330,3 +331,17 @@ def test_what_the_result_does_not_depend_on(tmp_path: Path) -> None:
     assert difference(before, now) == []
     assert now.hash() == before.hash()
     assert set(NOT_IN_RESULT) <= set(all_keys(Recipe)), "each names a key that exists"
+
+
+def test_the_order_of_rates_is_part_of_the_result() -> None:
+    one, other = (
+        load_recipe("demo-cmudict", [f"train.rates=[{rates}]"])
+        for rates in ("[encoder.*, 0.1], ['*', 0.5]", "['*', 0.5], [encoder.*, 0.1]")
+    )
+    assert one.hash() != other.hash() and "train.rates was" in difference(one, other)[0]
+
+
+def test_a_run_that_chose_by_per_still_does() -> None:
+    recipe = load_recipe("transduce-ar2en", ["train.metric=per"])
+    assert list(TASKS["transduce"](recipe).metrics)[:2] == ["wer", "per"]
+    assert list(TASKS["transduce"](load_recipe("transduce-ar2en")).metrics)[:2] == ["wer", "cer"]

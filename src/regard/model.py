@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from regard.data.batches import Batch
-from regard.data.tokenizer import PAD
+from regard.data.tokenizer import PAD, TURN_END
 from regard.decode import DECODERS, READOUTS
 from regard.decode.embedding import Embedding
 from regard.decode.engine import Encode
 from regard.decode.packed import PackedDecoder
 from regard.decode.protocol import Decoder
 from regard.decode.shortlist import Shortlist
-from regard.encode import ENCODERS, BiRNN, Memory
+from regard.encode import OPTIONAL_ENCODERS, BiRNN, Memory, segment_ids
 from regard.encode.packed import PackedBiRNN
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
@@ -45,10 +46,15 @@ class _Encode:
     """Ids to memories."""
 
     embedding: nn.Module
-    encoder: Callable[[Tensor, Tensor], Memory]
+    encoder: Callable[..., Memory]
 
     def __call__(self, ids: Tensor, lengths: Tensor) -> list[Memory]:
-        return [replace(self.encoder(self.embedding(ids), lengths), source_ids=ids)]
+        return [replace(self.encoder(self.embedding(ids), lengths, **_levels(self.encoder, ids)), source_ids=ids)]
+
+
+def _levels(encoder: object, ids: Tensor) -> dict[str, Tensor]:
+    """Where turns end, for an encoder that reads turn by turn."""
+    return {"levels": segment_ids(ids, [[TURN_END]])} if getattr(encoder, "by_turns", False) else {}
 
 
 class Seq2Seq(nn.Module):
@@ -64,14 +70,17 @@ class Seq2Seq(nn.Module):
         super().__init__()
         self.config = config
         readout = READOUTS[config.readout.type]
-        embedding = Embedding(target_vocab, config.embed, open_ended=readout.copies)
+        table = partial(Embedding, dim=config.embed, open_ended=readout.copies, drop=config.word_dropout)
+        embedding = table(target_vocab)
         if config.tie == "all" or readout.copies:
             assert source_vocab == target_vocab, "these settings need one vocabulary; the recipe is checked for it"
         self.copies: bool = readout.copies
         """whether outputs may be taken from the source"""
-        tied = config.tie == "all"
-        self.source_embedding = embedding if tied else Embedding(source_vocab, config.embed, open_ended=readout.copies)
-        self.encoder = ENCODERS[config.encoder.type](config.encoder, input_size=config.embed, dropout=config.dropout)
+        tied = config.tie == "all" or config.encoder.type == "none"  # where there is no source, no table for it
+        self.source_embedding = embedding if tied else table(source_vocab)
+        self.encoder = OPTIONAL_ENCODERS[config.encoder.type](
+            config.encoder, input_size=config.embed, dropout=config.dropout
+        )
         self.decoder = DECODERS[config.decoder.type](
             config.decoder,
             embedding=embedding,
@@ -85,7 +94,10 @@ class Seq2Seq(nn.Module):
 
     def encode(self, ids: Tensor, lengths: Tensor, noise: Noise | None = None) -> Memory:
         """`ids` (batch, src_len), `lengths` (batch,) on the CPU → Memory."""
-        return replace(self.encoder(self.source_embedding(ids), lengths, noise), source_ids=ids)
+        memory = self.encoder(
+            self.source_embedding(ids, noise, "source.words"), lengths, noise, **_levels(self.encoder, ids)
+        )
+        return replace(memory, source_ids=ids)
 
     def for_search(self, *, int8: bool = False, shortlist: Shortlist | None = None) -> tuple[Encode, Decoder]:
         """Encoder and decoder as `decode_sentences` takes them: packed where there are kernels for both, else our own.

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from regard.attend import COMBINATIONS, SCORES, Attention
 from regard.config import Config, choice, optional
 from regard.decode import DECODERS, READOUTS
-from regard.encode import ENCODERS
+from regard.encode import OPTIONAL_ENCODERS
 
 
 class ModelConfig(Config):
@@ -22,9 +22,12 @@ class ModelConfig(Config):
     for a shared vocabulary)."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Of inputs, layers and features, one mask per sequence; 0.3 suits sets of 10,000 to 100,000 sentences."""
+    word_dropout: float = Field(0.0, ge=0, lt=1)
+    """Of whole words: one that is dropped is nowhere in the batch's sources, or targets. 0.1 for language models that
+    would else learn their text by heart (Merity et al. 2018)."""
     output_dropout: float = Field(0.3, ge=0, lt=1)
     """Of the projected features just before the output layer, token by token."""
-    encoder: choice(ENCODERS) = "birnn"  # type: ignore[valid-type]
+    encoder: choice(OPTIONAL_ENCODERS) = "birnn"  # type: ignore[valid-type]
     attention: optional(Attention.Config) = Attention.Config()  # type: ignore[valid-type]
     """`none`: the decoder sees the encoder's final state alone."""
     combine: choice(COMBINATIONS) = "concat"  # type: ignore[valid-type]
@@ -45,6 +48,9 @@ class ModelConfig(Config):
             raise ValueError(f"readout {self.readout.type} is not for decoder {self.decoder.type}: choose softmax")
         if conflict := readout.conflict(attention):
             raise ValueError(conflict)
+        encoder = OPTIONAL_ENCODERS[self.encoder.type]
+        if conflict := encoder.conflict(self.encoder, attention is not None):
+            raise ValueError(conflict)
         if attention is None:
             if self.combine.type != "concat":
                 raise ValueError(
@@ -53,12 +59,13 @@ class ModelConfig(Config):
             return self
         if conflict := attention.conflict() or COMBINATIONS[self.combine.type].conflict(attention):
             raise ValueError(conflict)
-        memory = self.encoder.hidden * (2 if self.encoder.bidirectional else 1)
+        memory = self.encoder.memory_dim
         needs_same = getattr(SCORES[attention.score.type], "same_size", False)
         if needs_same and attention.heads == 1 and memory != self.decoder.hidden:
             raise ValueError(
                 f"attention.score {attention.score.type} needs a memory and a decoder of one size, found "
-                f"{memory} (encoder.hidden × directions) and {self.decoder.hidden} (decoder.hidden): "
+                f"{memory} (encoder.hidden × directions, twice that in encoder hierarchical) and "
+                f"{self.decoder.hidden} (decoder.hidden): "
                 "make them equal, or choose general"
             )
         return self

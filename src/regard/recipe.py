@@ -23,6 +23,7 @@ from regard.config import Config
 from regard.data.config import DataConfig
 from regard.decode import DECODERS, READOUTS
 from regard.decode.config import SearchConfig
+from regard.encode import OPTIONAL_ENCODERS
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
 from regard.recipe_errors import Places, did_you_mean, explain, nearest, part_names
@@ -110,6 +111,11 @@ class Recipe(Config):
     def _parts_agree(self) -> Recipe:
         if self.model.tie == "all" and not self.data.shared_vocabulary:
             raise ValueError("model.tie=all shares one embedding table, so it needs data.shared_vocabulary=true")
+        if self.train.hallucinated and not self.data.shared_vocabulary:
+            raise ValueError(
+                "train.hallucinated looks for what source and target have in common, so it needs "
+                "data.shared_vocabulary=true"
+            )
         if self.train.sampled_softmax and not getattr(DECODERS[self.model.decoder.type], "estimates", True):
             raise ValueError(
                 f"train.sampled_softmax {self.train.sampled_softmax:,} saves nothing with model.decoder "
@@ -133,6 +139,47 @@ class Recipe(Config):
             raise ValueError(
                 f"search.coverage_penalty {self.search.coverage_penalty:g} is about attention, and model.attention is "
                 "none: set it to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _turns(self) -> Recipe:
+        from regard.tasks import TASKS
+
+        if self.data.source.turns is None:
+            if TASKS[self.task].converses:
+                raise ValueError(
+                    f"task {self.task} reads turns: set data.source.turns, how many before a reply, such as 4"
+                )
+            if OPTIONAL_ENCODERS[self.model.encoder.type].by_turns:
+                raise ValueError(
+                    f"model.encoder {self.model.encoder.type} reads turn by turn: set data.source.turns, how many of "
+                    "them, and separate them with tabs (or name data.dialogue)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _source_or_none(self) -> Recipe:
+        from regard.tasks import TASKS
+
+        splits = [split for split in (self.data.train, self.data.valid, self.data.test) if split is not None]
+        plain, task = [split.text is not None for split in splits], self.task
+        if not TASKS[task].continues:
+            if any(plain):
+                raise ValueError(f"data: text is for task write; task {task} needs sources and targets")
+            if self.model.encoder.type == "none":
+                raise ValueError("model.encoder none reads nothing: it is for task write")
+            return self
+        if not all(plain):
+            raise ValueError(f"task {task} learns from plain text: name it as text in data.train, valid and test")
+        if self.model.encoder.type != "none" or getattr(self.model.decoder, "input_feeding", False):
+            raise ValueError(
+                f"task {task} has no source: set model.encoder and model.attention to none, and "
+                "model.decoder.input_feeding to false"
+            )
+        if self.train.joined or self.train.hallucinated:
+            raise ValueError(
+                f"train.joined and hallucinated make pairs, and task {task} learns from none: set both to 0"
             )
         return self
 

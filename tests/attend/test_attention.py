@@ -76,12 +76,7 @@ def legal(case):
 
 
 CASES = covering.cases(AXES, legal)
-EVERY = [pytest.param(case, id=covering.name(case)) for case in CASES]
-EVERY += [
-    pytest.param(case, id=covering.name(case), marks=pytest.mark.slow)
-    for case in covering.product(AXES, legal)
-    if case not in CASES
-]
+EVERY = covering.params(CASES, covering.product(AXES, legal))
 
 
 @pytest.mark.parametrize("case", EVERY)
@@ -119,7 +114,14 @@ STRAIGHT = (("type", "hard_gumbel"),)
 """Its gradients are not those of its weights: a test of its own, below."""
 
 
-@pytest.mark.parametrize("case", [each for each in EVERY if each.values[0]["normalizer"] != STRAIGHT])
+@pytest.mark.parametrize(
+    "case",
+    [
+        each
+        for each in covering.params(covering.singles(AXES, legal), covering.product(AXES, legal))
+        if each.values[0]["normalizer"] != STRAIGHT
+    ],
+)
 def test_gradients(case, no_shape_checks):
     """Of contexts, weights, penalties and what was sampled, by queries and values, in training."""
     attention = build(**settings(case))

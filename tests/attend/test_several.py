@@ -231,7 +231,7 @@ def legal(case):
 CASES = covering.cases(AXES, legal)
 
 
-@pytest.mark.parametrize("case", CASES, ids=map(covering.name, CASES))
+@pytest.mark.parametrize("case", covering.params(CASES))
 def test_contract(case, no_shape_checks):
     """Ragged, one row without the first memory and one without the second; what is junk to it, changes nothing."""
     both, query = build(case["way"], **settings(case)), queries(4)

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from regard.data.batches import BatchPlan, collate
-from regard.data.bucket import BATCH_COST, cut
+from regard.data.bucket import BATCH_COST, GRAIN, cut
 from regard.data.config import TextConfig
 from regard.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from regard.errors import RegardError
@@ -118,19 +118,25 @@ def test_padding_is_what_collate_computes() -> None:
     assert [found["source"], found["target"]] == pytest.approx(((computed - real) / computed).tolist())
 
 
-@settings(max_examples=40, deadline=None)
-@given(target=st.lists(st.integers(1, 12), min_size=1, max_size=9), tokens=st.integers(1, 40), source=st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+@given(target=st.lists(st.integers(1, 12), min_size=1, max_size=9), tokens=st.integers(1, 80), source=st.integers(1, 9))
+@example(target=[1, 1, 1, 3], tokens=32, source=1)  # where sizes are multiples of two
 def test_cut_is_the_cheapest_of_all_cuts(target: list[int], tokens: int, source: int) -> None:
-    """Few enough examples to try every way of cutting; nothing coarser than one example, as budgets are small."""
+    """Few enough examples to try every way of cutting; of large budgets, those at multiples of the grain."""
     target = sorted(target)
+    grain = max(1, tokens // max(source, target[len(target) // 2]) // GRAIN)
     costs = []
     for mask in range(2 ** (len(target) - 1)):
         edges = [0, *(i for i in range(1, len(target)) if mask >> (i - 1) & 1), len(target)]
         spans = list(pairwise(edges))
-        if all(b - a == 1 or (b - a) * max(source, target[b - 1]) <= tokens for a, b in spans):
+        fits = all(b - a == 1 or (b - a) * max(source, target[b - 1]) <= tokens for a, b in spans)
+        if fits and all(edge % grain == 0 for edge in edges[:-1]):
             costs.append(_cost(spans, target, tokens))
     found = cut(source, np.array(target), tokens)
-    assert _cost(found, target, tokens) == pytest.approx(min(costs))
+    assert all(b - a == 1 or (b - a) * max(source, target[b - 1]) <= tokens for a, b in found)
+    assert [0, *(b for _, b in found)] == [*(a for a, _ in found), len(target)]  # all of them, in order
+    if costs:  # else a span of the grain is too large by itself, and is cut where it has to be
+        assert _cost(found, target, tokens) == pytest.approx(min(costs))
 
 
 def _cost(spans: list[tuple[int, int]], target: list[int], tokens: int) -> float:

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tests.covering import slow
 
 from regard.data.config import TextConfig
 from regard.data.text import normalize
-from regard.data.tokenizer import BOS, BYTE_NAMES, EOS, PAD, SPECIAL_NAMES, SPECIALS, UNK, Tokenizer
+from regard.data.tokenizer import BOS, BYTE_NAMES, EOS, PAD, SPECIAL_NAMES, SPECIALS, TURN_END, UNK, Tokenizer
 from regard.errors import RegardError
 
 KINDS = ["char", "word", "bpe", "unigram"]
@@ -35,7 +37,9 @@ def make(kind: str, **settings: object) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def trained() -> dict[tuple[str, str], Tokenizer]:
-    return {(kind, form): make(kind, normalize=form) for kind in KINDS for form in ("NFC", "NFKC", "NFD", "none")}
+    forms = ("NFC", "NFKC", "NFD", "none")
+    marks = {("marks", form): make("word", normalize=form, segment="punctuation") for form in forms}
+    return {(kind, form): make(kind, normalize=form) for kind in KINDS for form in forms} | marks
 
 
 @settings(max_examples=150, deadline=None)
@@ -49,8 +53,24 @@ def test_any_text_comes_back(trained: dict[tuple[str, str], Tokenizer], text: st
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(alphabet="ab \t\t<é."))
+def test_turns_come_back_and_each_is_as_it_is_alone(kind: str, text: str) -> None:
+    tokenizer = _turns(kind)
+    [ids] = tokenizer.encode([text])
+    assert tokenizer.decode(ids) == normalize(text, tokenizer.config)
+    cut = tokenizer.encode(normalize(text, tokenizer.config).split("\t"))
+    assert ids == [i for turn in cut for i in (TURN_END, *turn)][1:] and len(cut) <= 3
+
+
+@lru_cache
+def _turns(kind: str) -> Tokenizer:
+    return make(kind, turns=3)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "marks"])
 def test_special_tokens_are_never_read_from_text(kind: str) -> None:
-    tokenizer = make(kind)
+    tokenizer = make(kind) if kind != "marks" else make("word", segment="punctuation")
     for name in [*SPECIAL_NAMES, *BYTE_NAMES]:
         for text in (name, f"foo{name}", f"{name}{name} x"):
             [ids] = tokenizer.encode([text])
@@ -80,6 +100,46 @@ def test_each_kind_cuts_as_it_says() -> None:
     assert len(make("bpe").encode(["zwei Männer"])[0]) < len("▁zwei▁Männer")
 
 
+def test_words_without_their_punctuation() -> None:
+    config = TextConfig(tokenizer="word", segment="punctuation", vocab=400, min_frequency=2)
+    tokenizer = Tokenizer.train(["(see: it's 3.5), U.S. 10:30", "it's 3.5), see: x.org; U.S. 10:30 (see:"], config)
+    [ids] = tokenizer.encode(["it's 3.5 (see: U.S.)"])
+    assert tokenizer.pieces(ids) == ["it's", "3.5", "(", "see", ":", "U.S", ".", ")"]
+    assert tokenizer.decode(ids) == "it's 3.5 (see: U.S.)"
+    with pytest.raises(ValidationError, match="segment: punctuation is for tokenizer word, found tokenizer bpe"):
+        TextConfig(tokenizer="bpe", segment="punctuation")
+
+
+@pytest.mark.parametrize("unknown", ["spell", "hash"])
+def test_tags_are_pieces_and_letters_are_letters(unknown: str) -> None:
+    config = TextConfig(tokenizer="char", tags=True, lowercase=True, unknown=unknown)  # type: ignore[arg-type]
+    tokenizer = Tokenizer.train(["voir\tV;PST", "Noir\tN;PL"], config)
+    for text, pieces in {
+        "noir\tN; PL": ["n", "o", "i", "r", "N", "PL"],
+        "V\tV": ["v", "V"],
+        "\tPST;": ["PST"],
+        "vin": ["v", "i", "n"],
+    }.items():
+        [ids] = tokenizer.encode([text])
+        assert tokenizer.pieces(ids) == pieces and max(ids) < tokenizer.size
+        assert tokenizer.decode(ids) == normalize(text, config)
+    [ids] = tokenizer.encode(["vin\tN;DUAL"])  # a tag that training did not have
+    assert tokenizer.decode(ids, tokenizer.unnamed("vin\tN;DUAL")) == "vin\tN\tDUAL"
+    with pytest.raises(ValidationError, match="tags are for tokenizer char, found tokenizer bpe"):
+        TextConfig(tags=True)
+
+
+@pytest.mark.parametrize("unknown", ["spell", "hash"])
+@pytest.mark.parametrize("segment", ["spaces", "punctuation"])
+def test_the_rest_of_a_long_text_is_not_read(segment: str, unknown: str) -> None:
+    told = {"tokenizer": "word", "vocab": 400, "segment": segment, "unknown": unknown}
+    short, whole = (Tokenizer.train(TEXTS, TextConfig(**told, truncate=most)) for most in (3, None))  # type: ignore[arg-type]
+    texts = ["ein Mann klettert in ein Haus .", "ein", "", "Xyz, ein"]
+    assert short.encode(texts) == [ids[:3] for ids in whole.encode(texts)]
+    assert [len(one) for one in short.encode_arrays(texts)][:3] == [3, 1, 0]
+    assert Tokenizer.from_json(short.to_json()).encode(texts) == short.encode(texts)
+
+
 def test_bytes_are_shown_as_their_character() -> None:
     tokenizer = make("char")
     assert tokenizer.pieces(tokenizer.encode(["日a"])[0]) == ["日", "·", "·", "a"]
@@ -97,7 +157,7 @@ def test_saved_is_loaded(kind: str, tmp_path: Path) -> None:
     assert again.encode(TEXTS) == tokenizer.encode(TEXTS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*map(slow, KINDS[:-1]), KINDS[-1]])
 def test_training_is_the_same_in_every_process(kind: str) -> None:
     """Hash seeds and threads differ from process to process; the tokenizer may not."""
     script = (

@@ -17,7 +17,7 @@ from regard.decode import CopyReadout, Ensemble, RecurrentDecoder, score_targets
 from regard.decode.config import SearchConfig
 from regard.decode.embedding import Embedding
 from regard.decode.engine import decode_sentences
-from regard.decode.originals import Originals, Pointed
+from regard.decode.originals import Originals
 from regard.errors import RegardError
 from regard.model import Seq2Seq, seeded
 from regard.model_config import ModelConfig
@@ -68,20 +68,26 @@ def test_the_mixture_is_see_equations_8_and_9():
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(3, dtype=torch.float64))
 
 
-def test_the_chunked_loss_is_that_of_the_scores_with_its_gradients(monkeypatch):
-    part, where, targets = readout(), pointed(4), torch.tensor([VOCAB + 1, 5, 4, UNK])
-    features = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
-    weights = where.weights.clone().requires_grad_()
-    where = Pointed(weights, where.tokens)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_chunked_loss_is_that_of_the_scores_with_its_gradients(monkeypatch, smoothing):
+    """Where the target is copied, written, both; where the highest score is the target's for either reason."""
+    part, where, targets = readout(), pointed(40), torch.tensor([VOCAB + 1, 5, 4, UNK, EOS]).repeat(8)
+    features = torch.randn(40, 6, dtype=torch.float64, requires_grad=True)
+    weights = where.weights.clone()
+    weights[20:] = torch.eye(5, dtype=torch.float64).repeat(4, 1)  # all on one step
+    weights = weights.requires_grad_()
+    where = where._replace(weights=weights)
     scores, _ = part.score(features, where)
     nll = -scores.gather(1, targets[:, None]).sum()
-    plain = 0.9 * nll - 0.1 * scores[:, :VOCAB].mean(1).sum()
-    for module in ("copy", "readout"):
-        monkeypatch.setattr(f"regard.decode.{module}.CHUNK_ELEMENTS", 2 * (VOCAB + 5))  # two rows at a time
-    sums = part.nll(features, targets, 0.1, pointed=where)
+    plain = (1 - smoothing) * nll - smoothing * scores[:, :VOCAB].mean(1).sum()
+    for module in ("ops.pointer", "decode.readout"):
+        monkeypatch.setattr(f"regard.{module}.CHUNK_ELEMENTS", 2 * (VOCAB + 5))  # two rows at a time
+    sums = part.nll(features, targets, smoothing, pointed=where)
     torch.testing.assert_close(sums.loss, plain)
     torch.testing.assert_close(sums.nll, nll.detach())
-    assert sums.correct == (scores.argmax(1) == targets).sum()
+    assert sums.correct == (scores.argmax(1) == targets).sum() > 4
+    with torch.no_grad():
+        assert part.nll(features, targets, smoothing, pointed=where).loss == sums.loss
     inputs = [features, weights, *part.parameters()]
     for one, other in zip(*(torch.autograd.grad(loss, inputs) for loss in (sums.loss, plain)), strict=True):
         torch.testing.assert_close(one, other)
@@ -94,7 +100,7 @@ def test_gradcheck():
     targets, features = torch.tensor([VOCAB + 1, 5, 4]), torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
 
     def loss(features, scores):
-        return part.nll(features, targets, 0.1, pointed=Pointed(scores.softmax(1), where.tokens)).loss
+        return part.nll(features, targets, 0.1, pointed=where._replace(weights=scores.softmax(1))).loss
 
     assert torch.autograd.gradcheck(loss, (features, torch.randn(3, 5, dtype=torch.float64, requires_grad=True)))
 
@@ -102,11 +108,11 @@ def test_gradcheck():
 def test_where_attention_is_not_it_is_told_what_more_of_it_would_be_worth():
     """Weights of zero, as hard attention has them: the gradient is that of going up from there."""
     part, features = readout(), torch.randn(1, 6, dtype=torch.float64)
-    tokens = pointed(1).tokens
+    where = pointed(1)
     weights = torch.tensor([[0.0, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64, requires_grad=True)
 
     def loss(weights):
-        return part.nll(features, torch.tensor([5]), pointed=Pointed(weights, tokens)).loss
+        return part.nll(features, torch.tensor([5]), pointed=where._replace(weights=weights)).loss
 
     (slope,) = torch.autograd.grad(loss(weights), weights)
     step = torch.tensor([[1e-7, 0.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
@@ -123,7 +129,7 @@ def test_a_word_that_attention_leaves_out_has_a_finite_loss(dtype):
     with torch.no_grad():
         part.generate.weight.zero_()
         part.generate.bias.zero_()  # g is a half
-    sums = part.nll(torch.ones(1, 6, dtype=dtype), torch.tensor([VOCAB + 1]), pointed=Pointed(weights, where.tokens))
+    sums = part.nll(torch.ones(1, 6, dtype=dtype), torch.tensor([VOCAB + 1]), pointed=where._replace(weights=weights))
     assert float(sums.loss.detach()) == pytest.approx(-math.log(0.5e-10), rel=1e-6)
     sums.loss.backward()
     assert all(
@@ -290,7 +296,7 @@ def test_what_cannot_work_together_is_refused(changes, message):
         (["model.readout=softmax", "data.source.unknown=hash", "data.target.unknown=hash"], "only model.readout copy"),
         (["data.source.unknown=hash", "data.target.unknown=hash", "data.source.tokenizer=bpe",
           "data.target.tokenizer=bpe"], "unknown: hash is for tokenizer char or word"),
-        (["data.source.unknown=hash"], "shared_vocabulary needs the same tokenizer, vocab, min_frequency and unknown"),
+        (["data.source.unknown=hash"], "needs the same tokenizer, segment, vocab, min_frequency and unknown"),
     ],
 )  # fmt: skip
 def test_recipes_that_cannot_copy_are_refused(tmp_path, overrides, message):

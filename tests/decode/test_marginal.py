@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from tests import covering
 from tests.decode.test_recurrent import EMBED, HIDDEN, MEMORY, TARGETS, VOCAB, memory
 
 from regard.attend import SCORES, Attention
@@ -87,10 +88,16 @@ def stepwise(decoder, source, inputs):
     return torch.stack(scores, 1), torch.stack(weights, 1)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("score", [name for name, part in SCORES.items() if not getattr(part, "remembers", ())])
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_step_equals_the_whole_and_alone_equals_batched(kind, score, cell):
+AXES = {
+    "kind": [tuple(kind.items()) for kind in KINDS],
+    "score": [name for name, part in SCORES.items() if not getattr(part, "remembers", ())],
+    "cell": list(CELLS),
+}
+
+
+@pytest.mark.parametrize("case", covering.params(covering.cases(AXES), covering.product(AXES)))
+def test_step_equals_the_whole_and_alone_equals_batched(case):
+    kind, score, cell = dict(case["kind"]), case["score"], case["cell"]
     decoder = build(score, cell=cell, layers=2, **kind)
     given = memory()
     source = decoder.prepare([given])

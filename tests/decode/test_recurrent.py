@@ -70,12 +70,7 @@ AXES = {
     "deep": [False, True],
 }
 CASES = covering.cases(AXES)
-EVERY = [pytest.param(case, id=covering.name(case)) for case in CASES]
-EVERY += [
-    pytest.param(case, id=covering.name(case), marks=pytest.mark.slow)
-    for case in covering.product(AXES)
-    if case not in CASES
-]
+EVERY = covering.params(CASES, covering.product(AXES))
 
 
 def decoder_of(case, **config):
@@ -189,3 +184,59 @@ def test_tied_output_is_the_embedding_and_untied_is_not():
     features = torch.randn(2, HIDDEN, dtype=torch.float64)
     full = tied.readout.logits(features)
     torch.testing.assert_close(tied.readout.logits(features, torch.tensor([3, 7])), full[:, [3, 7]])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("feeding", [True, False])
+def test_weight_drop_takes_recurrent_weights_away_and_no_others(cell, feeding, no_shape_checks):
+    """In the loop and in whole sequences: what is computed with a mask is what the masked weights compute."""
+    settings = {"cell": cell, "layers": 2, "input_feeding": feeding, "attend": "after"}
+    decoder = build(None, dropout=0.0, weight_drop=0.5, **settings)
+    source, noise = decoder.prepare([memory()]), Noise(1, 1)
+    dropped, _ = decoder.teacher_forced(source, TARGETS, noise)
+    plain, _ = decoder.teacher_forced(source, TARGETS)
+    assert not torch.allclose(dropped, plain)
+    with torch.no_grad():
+        for depth, each in enumerate(decoder.cells):
+            weight = each.recurrent_weight
+            weight.mul_(Noise(1, 1).keep_mask(f"decoder.{depth}.weights", weight.shape, 0.5, like=weight))
+    expected, _ = decoder.teacher_forced(source, TARGETS)
+    torch.testing.assert_close(dropped, expected)
+
+
+def test_gradients_through_dropped_weights(no_shape_checks):
+    decoder = build(None, dropout=0.0, weight_drop=0.5, layers=1, input_feeding=False)
+    source, weight = decoder.prepare([memory()]), decoder.cells[0].recurrent_weight
+    decoder.teacher_forced(source, TARGETS, Noise(1, 1))[0].square().sum().backward()
+    mask = Noise(1, 1).keep_mask("decoder.0.weights", weight.shape, 0.5, like=weight)
+    assert ((weight.grad != 0) == (mask != 0)).all()  # what was dropped learned nothing, and the rest did
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+def test_activation_penalties_are_their_equations_and_of_training_alone(feeding, no_shape_checks):
+    decoder = build(None, dropout=0.0, layers=2, residual=True, input_feeding=feeding, ar=2.0, tar=1.0)
+    source, state, outputs = decoder.prepare([memory()]), decoder.start(decoder.prepare([memory()])), []
+    for tokens in TARGETS.unbind(1):
+        _, state = decoder.step(tokens, state, source)
+        outputs.append(state["h.1"])
+    _, told = decoder.teacher_forced(source, TARGETS, Noise(1, 1))
+    for t, h in enumerate(outputs):
+        change = (h - outputs[t - 1]).square().mean(1) if t else 0.0
+        torch.testing.assert_close(told.penalty[:, t], 2.0 * h.square().mean(1) + change)
+    assert decoder.teacher_forced(source, TARGETS)[1].penalty is None
+    valid = torch.tensor([[True, True, True, False], [True, True, True, True]])
+    plain = build(None, dropout=0.0, layers=2, residual=True, input_feeding=feeding)
+    loss, without = (
+        each.loss(source, TARGETS, TARGETS.roll(-1, 1), valid, noise=Noise(1, 1)).loss for each in (decoder, plain)
+    )
+    torch.testing.assert_close(loss - without, told.penalty[valid].sum())
+
+
+def test_a_dropped_word_is_nowhere_in_the_batch():
+    table = Embedding(50, 8, drop=0.5)
+    ids = torch.arange(50).repeat(3, 2)
+    vectors = table(ids, Noise(1, 1), "words")
+    gone = (vectors == 0).all(-1)
+    assert (gone == gone[0, :50].repeat(3, 2)).all() and 10 < int(gone[0, :50].sum()) < 40
+    torch.testing.assert_close(vectors[~gone], 2.0 * table(ids)[~gone])
+    assert torch.equal(table(ids), Embedding.forward(table, ids)) and not (table(ids) == 0).all(-1).any()

@@ -24,9 +24,7 @@ def x():
     return torch.randn(3, 6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-@pytest.mark.parametrize(
-    ("cell", "layers", "bidirectional"), list(itertools.product(TORCH, [1, 2], [True, False]))
-)
+@pytest.mark.parametrize(("cell", "layers", "bidirectional"), list(itertools.product(TORCH, [1, 2], [True, False])))
 def test_equals_torch_outputs_final_states_and_gradients(cell, layers, bidirectional):
     encoder = build(cell=cell, layers=layers, bidirectional=bidirectional)
     layer = TORCH[cell](3, 5, layers, bidirectional=bidirectional, batch_first=True).double()

@@ -10,7 +10,7 @@ from regard.attend import POOLINGS
 from regard.attend.memory import valid_steps
 from regard.attend.pooling import AttentionPooling
 from regard.cells import CELLS
-from regard.encode import DOCUMENT_ENCODERS, BiRNN, Hierarchical, segment_ids, select_memory
+from regard.encode import OPTIONAL_ENCODERS, BiRNN, Hierarchical, segment_ids, select_memory
 from regard.ops.noise import Noise
 
 F64 = torch.float64
@@ -208,7 +208,7 @@ def test_dropout_repeats_itself_and_is_off_without_noise():
 def test_saved_and_loaded_it_is_the_same():
     encoder = build(depth=3, memory="bottom")
     config = Hierarchical.Config.model_validate_json(encoder.config.model_dump_json())
-    again = DOCUMENT_ENCODERS[config.type](config, input_size=INPUT).double()
+    again = OPTIONAL_ENCODERS[config.type](config, input_size=INPUT).double()
     again.load_state_dict(encoder.state_dict())
     assert torch.equal(again(x(), LENGTHS, None, levels(3)).values, encoder(x(), LENGTHS, None, levels(3)).values)
 

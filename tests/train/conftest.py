@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from regard.data.batches import Batch, collate
 from regard.data.tokenizer import PAD
 from regard.recipe import Recipe
 from regard.train.config import TrainConfig
@@ -41,6 +42,9 @@ class Words:
 
     def ids(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         return self.words[i], self.words[i]
+
+    def batch(self, indices: Any) -> Batch:
+        return collate(self, indices)
 
     def source_text(self, i: int) -> str:
         return "".join(chr(93 + int(piece)) for piece in self.words[i])
@@ -78,6 +82,9 @@ class Copy:
             torch.manual_seed(1)
             return Copier()
 
+    def training(self, prepared: Any, seed: int) -> Words:
+        return prepared.train
+
     def loss(self, model: Copier, batch: Any, noise: Any) -> Any:
         logits = model(batch, noise)
         kept = batch.target_out != PAD
@@ -88,8 +95,6 @@ class Copy:
         return SimpleNamespace(loss=loss, nll=loss.detach(), tokens=batch.tokens, correct=correct)
 
     def validate(self, model: Copier, prepared: Any, *, full: bool) -> dict[str, float]:
-        from regard.data.batches import collate
-
         assert not model.training and not torch.is_grad_enabled()
         batch = collate(prepared.valid, range(len(prepared.valid)))
         sums = self.loss(model, batch, None)

@@ -38,6 +38,24 @@ def test_weight_decay_spares_vectors() -> None:
         torch.testing.assert_close(parameter.detach(), before[name] * factor)
 
 
+def test_rates_of_parts_are_shares_of_the_rate() -> None:
+    """The first pattern that matches counts; a share of Adam's step is that share of the way."""
+    ours, plain = model(), model()
+    rates = [("0.weight", 0.5), ("0.*", 0.1)]
+    optimisers = [Optimiser(ours, TrainConfig(rates=rates)), Optimiser(plain, TrainConfig())]
+    before = {name: p.detach().clone() for name, p in ours.named_parameters()}
+    for built, optimiser in zip((ours, plain), optimisers, strict=True):
+        for index, parameter in enumerate(built.parameters()):
+            torch.manual_seed(index)
+            parameter.grad = torch.randn_like(parameter)
+        optimiser.step(0.1, optimiser.norm())
+    for (name, mine), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        share = {"0.weight": 0.5, "0.bias": 0.1}.get(name, 1.0)
+        torch.testing.assert_close(mine - before[name], share * (other - before[name]))
+    with pytest.raises(RegardError, match=r"train.rates: no parameter matches 'encoder.\*'"):
+        Optimiser(model(), TrainConfig(rates=[("encoder.*", 0.1)]))
+
+
 def test_clips_the_norm_of_the_whole_gradient() -> None:
     built = model()
     optimiser = Optimiser(built, TrainConfig(clip=0.5))
@@ -114,7 +132,7 @@ def test_a_loss_that_is_not_finite_names_the_batch(tmp_path: Path, trainer: Make
     message = str(caught.value)
     assert message.startswith("the loss is nan at update 10 (epoch 1, batch 9, training examples ")
     assert f"training examples {int(batches[9][0])}" in message
-    assert repr(spoilt.pairs.source_text(int(batches[9][0]))) in message
+    assert repr(spoilt.examples.source_text(int(batches[9][0]))) in message
     assert f"; {tmp_path / 'run'} keeps its checkpoint of update 8: look at those examples" in message
     assert message.endswith("train.clip in another run folder.")
     resumed = trainer(tmp_path / "run", save_every=4)

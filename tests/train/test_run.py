@@ -56,7 +56,7 @@ def test_a_run_is_complete(tmp_path: Path, make: Make) -> None:
         "checkpoint", "curves.png", "data-report.json", "lock", "metrics.jsonl", "recipe.yaml", "run.json",
         "tokenizer-source.json", "tokenizer-target.json", "weights.safetensors",
     ]  # fmt: skip
-    assert run.status == "finished" and {"wer", "per", "perplexity", "accuracy"} <= run.best.keys()
+    assert run.status == "finished" and {"wer", "cer", "perplexity", "accuracy"} <= run.best.keys()
     assert run.recipe == make() and run.tokenizers()["source"].size > 260
     start, *_, final = run.metrics()
     assert start["type"] == "start" and start["parameters"] > 1000 and start["threads"] == 1 and start["seed"] == 1

@@ -27,14 +27,19 @@ def model(source: Tokenizer, target: Tokenizer, **keys: object) -> Seq2Seq:
 
 @pytest.fixture
 def old(tmp_path: Path) -> tuple[Run, Seq2Seq, Tokenizer]:
-    tokenizer, run = words("ein hund rennt"), Run(tmp_path / "old")
+    tokenizer = words("ein hund rennt")
     built = model(tokenizer, tokenizer)
+    return run_of(built, tokenizer, tmp_path / "old"), built, tokenizer
+
+
+def run_of(built: Seq2Seq, tokenizer: Tokenizer, path: Path) -> Run:
+    run = Run(path)
     run.path.mkdir()
     run.write_info(status="finished")
     run.write_weights(model_tensors(built))
     for side in ("source", "target"):
         tokenizer.save(run.path / f"tokenizer-{side}.json")
-    return run, built, tokenizer
+    return run
 
 
 @pytest.mark.parametrize("text", ["der hund rennt", "hund rennt und rennt weit"])
@@ -61,6 +66,43 @@ def test_parts_of_other_sizes_stay_new(old: tuple[Run, Seq2Seq, Tokenizer]) -> N
     wider = model(had, had, attention={"dim": 64})
     report = start_from(run, wider, {"source": had, "target": had})
     assert report["new"] and all("attention" in name for name in report["new"])
+
+
+def test_only_the_parts_that_are_named(old: tuple[Run, Seq2Seq, Tokenizer]) -> None:
+    run, before, had = old
+    tuned, fresh = model(had, had), model(had, had)
+    fresh.load_state_dict(tuned.state_dict())
+    report = start_from(run, tuned, {"source": had, "target": had}, ["encoder.*", "decoder.embedding.*"])
+    assert all(name.startswith("encoder.") for name in report["copied"]) and list(report["rows"]) == [
+        "decoder.embedding.weight"
+    ]
+    for name, now in model_tensors(tuned).items():
+        taken = name.startswith(("encoder.", "decoder.embedding."))
+        assert torch.equal(now, model_tensors(before if taken else fresh)[name]), name
+    with pytest.raises(
+        RegardError, match=r"train.init_parts: no parameter matches 'coder.\*'; parts are decoder, encoder"
+    ):
+        start_from(run, tuned, {"source": had, "target": had}, ["coder.*"])
+
+
+def test_tables_alone(old: tuple[Run, Seq2Seq, Tokenizer]) -> None:
+    run, before, had = old
+    tuned = model(had, had)
+    assert start_from(run, tuned, {"source": had, "target": had}, ["source_embedding.*"])["copied"] == []
+    assert torch.equal(tuned.source_embedding.weight, before.source_embedding.weight)
+
+
+def test_a_language_model_is_the_start_of_a_decoder(tmp_path: Path) -> None:
+    """Its one table is the target's."""
+    had, now = words("ein hund rennt"), words("a dog runs hund")
+    plain = {"attention": "none", "decoder": {"type": "recurrent", "input_feeding": False}}
+    writer = model(had, had, encoder={"type": "none"}, **plain)
+    run = run_of(writer, had, tmp_path / "writer")
+    translator = model(now, had, decoder=plain["decoder"])
+    report = start_from(run, translator, {"source": now, "target": had}, ["decoder.*"])
+    assert torch.equal(translator.decoder.embedding.weight, writer.decoder.embedding.weight)
+    assert "decoder.cells.0.rnn.weight_ih_l0" in report["copied"] and "source_embedding.weight" in report["new"]
+    assert "decoder.combine.weight" in report["new"]  # it has a context to read
 
 
 def test_nothing_in_common_is_refused(old: tuple[Run, Seq2Seq, Tokenizer]) -> None:

@@ -97,10 +97,11 @@ class Attentive(Cell):
         x: Float[Tensor, "batch steps input"],
         lengths: Int[Tensor, "batch"] | None = None,
         state: CellState | None = None,
+        recurrent: Tensor | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`plain_sequence` whole. What lies past a row's end may ask, and is never seen: it comes later."""
         _, h, c, *tapes = self.start(x, len(x)) if state is None else state
-        outputs, (h, c) = self.lstm.sequence(x, lengths, (h, c))
+        outputs, (h, c) = self.lstm.sequence(x, lengths, (h, c), recurrent)
         y, tapes = self._look_back(outputs, tapes)
         if lengths is None or bool((lengths == x.shape[1]).all()):
             return y, (y[:, -1], h, c, *map(self._recent, tapes))

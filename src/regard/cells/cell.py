@@ -1,6 +1,7 @@
 """What every recurrent cell offers: a step form for decoders, a sequence form for encoders."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -91,12 +92,14 @@ class Cell(nn.Module):
         x: Float[Tensor, "batch steps input"],
         lengths: Int[Tensor, "batch"] | None = None,
         state: CellState | None = None,
+        recurrent: Tensor | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """All steps of every row; row b ends after `lengths[b]` ≥ 1 of them (None: all are full).
 
-        Outputs past a row's end are zero, and its final state is that of its last real step.
+        Outputs past a row's end are zero, and its final state is that of its last real step. `recurrent` stands in
+        for `recurrent_weight`.
         """
-        return self._loop(x, lengths, state, LoopProduct(self.recurrent_weight))
+        return self._loop(x, lengths, state, LoopProduct(self.recurrent_weight if recurrent is None else recurrent))
 
     def plain_sequence(
         self,
@@ -162,15 +165,21 @@ class TorchCell(Cell):
         x: Float[Tensor, "batch steps input"],
         lengths: Int[Tensor, "batch"] | None = None,
         state: CellState | None = None,
+        recurrent: Tensor | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`plain_sequence` by torch's kernel; packed only where lengths differ, since packing costs copies."""
         stacked = None if state is None else tuple(part[None].contiguous() for part in state)
         start = stacked[0] if stacked is not None and len(stacked) == 1 else stacked
         if lengths is None or bool((lengths == x.shape[1]).all()):
-            outputs, final = self.rnn(x, start)
+            outputs, final = self._kernel(x, start, recurrent)
         else:
             packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            packed, final = self.rnn(packed, start)
+            packed, final = self._kernel(packed, start, recurrent)
             outputs, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
         final = final if isinstance(final, tuple) else (final,)
         return outputs, tuple(part[0] for part in final)
+
+    def _kernel(self, x: Any, start: Any, recurrent: Tensor | None) -> Any:
+        if recurrent is None:
+            return self.rnn(x, start)
+        return torch.func.functional_call(self.rnn, {"weight_hh_l0": recurrent}, (x, start))

@@ -29,6 +29,8 @@ COMMANDS = {
     "data": ("regard.cli.data", "Prepare a recipe's data and report on it."),
     "train": ("regard.cli.train", "Train a recipe, or resume its run."),
     "predict": ("regard.cli.predict", "Answer texts with a run: translations, pronunciations, …"),
+    "write": ("regard.cli.write", "Go on from a text, as it is written."),
+    "chat": ("regard.cli.chat", "Talk with a run that replies."),
     "evaluate": ("regard.cli.evaluate", "Score a run on data with references."),
     "shortlist": ("regard.cli.shortlist", "Learn which words a sentence suggests, for faster answers."),
     "compare": ("regard.cli.compare", "Say which of two runs is better, and how sure that is."),

@@ -20,7 +20,7 @@ def command(
     run: Runs,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="search.*, score.* or data.root of the recipe, as search.beam=10."),
+        typer.Argument(metavar="KEY=VALUE", help="search.*, score.*, data.test.* … of the recipe, as search.beam=10."),
     ] = None,
     split: Annotated[
         str | None, typer.Option("--data", metavar="train|valid|test", help="A split of the recipe; default test.")
@@ -91,10 +91,12 @@ def choose_data(predictor: Predictor, split: str | None, source: Path | None, re
 
 
 def measure(predictor: Predictor, data: Examples, batch: int) -> Evaluation:
-    """Evaluate with a live count."""
+    """Evaluate with a live count of outputs, where there are any."""
     from regard.cli.output import counter
     from regard.predict.evaluate import evaluate
 
+    if not predictor.task.scorers():
+        return evaluate(predictor, data, batch=batch)
     with counter("evaluate", total=len(predictor.task.examples(data.pairs)[0])) as done:
         return evaluate(predictor, data, batch=batch, done=done)
 
@@ -131,7 +133,8 @@ def facts(result: Evaluation) -> list[str]:
     )
     if result.unscored:
         forced += f"; {result.unscored:,} pairs with a side that is too long are left out"
-    lines.append(f"search  {describe_search(result)}, {speed}")
+    if result.outputs:
+        lines.append(f"search  {describe_search(result)}, {speed}")
     if result.approximate:
         lines.append(f"approximate: {', '.join(result.approximate)}")
     return [*lines, *signatures, forced]

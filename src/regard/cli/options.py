@@ -23,3 +23,6 @@ Int8 = Annotated[bool, typer.Option("--int8", help="Approximate: weights of 7 bi
 Shortlist = Annotated[
     bool, typer.Option("--shortlist", help="Approximate: words that the source suggests (`regard shortlist`).")
 ]
+SearchKeys = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="search.* of the recipe, as search.temperature=0.8.")
+]

@@ -23,7 +23,7 @@ KINDS = {
     "coverages": [("regard.attend", "COVERAGES")],
     "combinations": [("regard.attend", "COMBINATIONS")],
     "cells": [("regard.cells", "CELLS")],
-    "encoders": [("regard.encode", "ENCODERS")],
+    "encoders": [("regard.encode", "OPTIONAL_ENCODERS")],
     "decoders": [("regard.decode", "DECODERS")],
     "readouts": [("regard.decode", "READOUTS")],
     "searches": [("regard.decode", "SEARCHES")],

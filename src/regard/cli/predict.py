@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from regard.decode.config import SearchConfig
+    from regard.predict.documents import Documents
     from regard.predict.lines import Line
     from regard.predict.predictor import Predictor
 
@@ -53,6 +54,13 @@ More = Annotated[list[str] | None, typer.Option("--ensemble", metavar="RUN", hel
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at a line that is too long or no UTF-8; default: an empty output.")
 ]
+Sentences = Annotated[
+    str | None,
+    typer.Option("--sentences", metavar="LANGUAGE", help="Cut each line into sentences, by the rules of en, fr, ja, …"),
+]
+Markup = Annotated[
+    bool, typer.Option("--markup", help="Tags, {placeholders} and addresses go past the model into the answer.")
+]
 Chunk = Annotated[
     int, typer.Option("--chunk", min=1, help="Lines read before answers are written; 1 answers each at once.")
 ]
@@ -82,6 +90,8 @@ def command(
     alignments: Alignments = False,
     attention: Picture = None,
     ensemble: More = None,
+    sentences: Sentences = None,
+    markup: Markup = False,
     strict: Strict = False,
     batch: Batch = 64,
     chunk: Chunk = 2000,
@@ -113,11 +123,12 @@ def command(
     options = dict(n_best=n_best, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     given = _given({**options, "method": _method(greedy, sample)})
     search = predictor.search_config(**{**_settings(settings or []), **given})
+    answerer = _documents(predictor, sentences, markup, scores or attention is not None)
     where, lines = _lines(texts or [], input_)
     if attention:
         lines = _draw(predictor, list(lines), search, attention, prefix)
     written = dict(batch=batch, chunk=chunk, prefix=prefix, attention=alignments, strict=strict)
-    _write(predictor, lines, search, where, output, form, scores, alignments, written)
+    _write(answerer, lines, search, where, output, form, scores, alignments, written)
 
 
 def _format(chosen: str | None, more: bool, picture: Path | None) -> str:
@@ -160,6 +171,18 @@ def _predictor(
         int8=int8,
         shortlist=shortlist,
     )
+
+
+def _documents(predictor: Predictor, sentences: str | None, markup: bool, tokens: bool) -> Predictor | Documents:
+    """What answers lines of several sentences, or with marks. tokens   are wanted, which a text put together lacks"""
+    from regard.errors import RegardError
+    from regard.predict.documents import Documents
+
+    if not (sentences or markup):
+        return predictor
+    if tokens:
+        raise RegardError("--sentences and --markup put a text together: leave out --scores and --attention.")
+    return Documents(predictor, sentences=sentences, markup=markup)
 
 
 def _method(greedy: bool, sample: bool) -> str | None:
@@ -225,7 +248,7 @@ def _file_lines(path: Path) -> Iterable[Line]:
 
 
 def _write(
-    predictor: Predictor,
+    predictor: Predictor | Documents,
     lines: Iterable[Line],
     search: SearchConfig,
     where: str,

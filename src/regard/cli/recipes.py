@@ -53,7 +53,7 @@ def _table(root: str | None) -> None:
 def missing_files(data: DataConfig) -> list[str]:
     """Those of a recipe's files that are not where the data root says; names on the hub are not looked for."""
     splits = [split for split in (data.train, data.valid, data.test) if split is not None]
-    names = [name for split in splits for name in (*split.tables(), *split.sources(), *split.targets())]
+    names = [name for split in splits for name in split.files()]
     return [name for name in dict.fromkeys(names) if not _exists(name, data.root)]
 
 

@@ -30,6 +30,21 @@ class HasIds(Protocol):
     def ids(self, i: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]: ...
 
 
+class Examples(Protocol):
+    """What a model learns from; lengths are without end marks."""
+
+    source_lengths: npt.NDArray[np.int32]
+    target_lengths: npt.NDArray[np.int32]
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int] | Indices) -> Batch:
+        """These, padded."""
+
+    def source_text(self, i: int) -> str:
+        """One of them in words, for an error."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Padded ids of some examples, batch first.

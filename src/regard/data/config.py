@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from regard.config import Config
+from regard.data.segment import stop_words
 
 MOST_TOKENS = 1000
 """A text of more tokens is not answered, in validation, evaluation and prediction, and a pair with such a side is not
@@ -35,7 +36,7 @@ SMALLEST_VOCABULARY = SPECIALS + 256 + 1
 
 
 class SplitConfig(Config):
-    """Where one split comes from: a table, a pair of parallel text files, or a `datasets` name."""
+    """Where one split comes from: a table, a pair of parallel text files, plain text, or a `datasets` name."""
 
     table: Files | None = None
     """TSV, CSV, JSONL or Parquet files, or a pronouncing dictionary; several are read one after another; `.gz` too."""
@@ -43,6 +44,10 @@ class SplitConfig(Config):
     """Parallel plain text: line i of `source` goes with line i of `target`; several files follow one another."""
     target: Files | None = None
     """The other side of `source`; several for one source file are more references (training uses the first)."""
+    text: Files | None = None
+    """Plain text, for task write; several files follow one another, `.gz` too."""
+    part: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=100)]] | None = None
+    """Of `text`, the lines that begin from a to b per cent of the way: [0, 90] and [90, 100] are a text and its end."""
     hub: str | None = None
     """A `datasets` hub name, or a local folder of that shape."""
     hub_config: str | None = None
@@ -54,20 +59,32 @@ class SplitConfig(Config):
 
     @model_validator(mode="after")
     def _one_place(self) -> SplitConfig:
-        places = [self.table is not None, self.source is not None or self.target is not None, self.hub is not None]
+        parallel = self.source is not None or self.target is not None
+        places = [self.table is not None, parallel, self.text is not None, self.hub is not None]
         if sum(places) != 1:
-            raise ValueError("a split names exactly one of: table, source and target, hub")
+            raise ValueError("a split names exactly one of: table, source and target, text, hub")
+        if self.part is not None and (self.text is None or self.part[0] >= self.part[1]):
+            raise ValueError("part is [a, b] of text with a < b, such as [0, 90]")
+        if self.text is not None and self.percent is not None:
+            raise ValueError("percent goes by sources, which text has none of: use part")
         if (self.source is None) != (self.target is None):
             raise ValueError("parallel text needs both source and target")
         if self.source is not None and len(self.sources()) > 1 and len(self.sources()) != len(self.targets()):
             raise ValueError("several source files need as many target files, in the same order")
-        if any(files == [] for files in (self.table, self.source, self.target)):
+        if any(files == [] for files in (self.table, self.source, self.target, self.text)):
             raise ValueError("a list of files is empty")
         if self.hub is not None and self.hub_split is None:
             raise ValueError("hub needs hub_split, such as train")
         if self.percent is not None and not 0 <= self.percent[0] < self.percent[1] <= 100:
             raise ValueError("percent is [a, b) with 0 <= a < b <= 100, such as [0, 90]")
         return self
+
+    def files(self) -> list[str]:
+        """All of them, none for a hub data set."""
+        return [*self.tables(), *self.sources(), *self.targets(), *self.texts()]
+
+    def texts(self) -> list[str]:
+        return _as_list(self.text)
 
     def tables(self) -> list[str]:
         return _as_list(self.table)
@@ -92,6 +109,18 @@ class TextConfig(Config):
     """A regular expression whose matches are deleted, such as `[0-9]` for the stress marks of CMUdict."""
     tokenizer: Literal["char", "word", "bpe", "unigram"] = "bpe"
     """Pieces: characters, words between spaces, or learned subwords; BPE by convention for sentences."""
+    segment: Literal["spaces", "punctuation", "ja-mecab", "zh-jieba"] = "spaces"
+    """What a word is, for tokenizer word: what spaces separate; or besides each punctuation mark by itself, for text
+    that is not tokenized; or what MeCab and Jieba find in Japanese and Chinese. Outputs are joined as they were."""
+    tags: bool = False
+    """After a tab there are tags, such as the features of an inflected form, with semicolons between: each is a piece
+    of its own. Of the source alone, for tokenizer char; `source_column: [0, 2]` puts the tab there."""
+    turns: Annotated[int, Field(ge=1)] | None = None
+    """Tabs separate the turns of a conversation, and each tab is a piece of its own; the last so many turns are read.
+    Of the source alone; encoder hierarchical reads turn by turn."""
+    truncate: Annotated[int, Field(ge=1)] | None = None
+    """Read the first so many pieces of a longer text and no more; of the source alone: for documents, whose beginning
+    says most."""
     vocab: int = 8000
     """At most this many ids, the 4 special and 256 byte ids included; 8000 suits some 10,000 to 500,000 sentences."""
     min_frequency: Annotated[int, Field(ge=1)] = 1
@@ -100,7 +129,15 @@ class TextConfig(Config):
     """A word (or character) beyond the vocabulary: spelled in bytes, or one piece that is known by its hash alone, for
     `model.readout: copy` to write."""
     stop_words: tuple[str, ...] = ()
-    """Words to delete, compared after lower-casing; none by default, as translation needs them."""
+    """Words to delete, compared after lower-casing; or a language's code, such as `en`, for the list of stopwords-iso.
+    None by default, as translation needs them."""
+
+    @field_validator("stop_words", mode="before")
+    @classmethod
+    def _listed(cls, words: object) -> object:
+        """The list of a language, so that a run knows its words and needs no package for them."""
+        found = stop_words(words) if isinstance(words, str) else words
+        return tuple(found) if isinstance(found, list) else found
 
     @field_validator("vocab")
     @classmethod
@@ -119,6 +156,20 @@ class TextConfig(Config):
                 "unknown: hash is for tokenizer char or word, and text that is normalized, found tokenizer "
                 f"{self.tokenizer} and normalize {self.normalize}; bpe and unigram can spell anything"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _segments_words(self) -> TextConfig:
+        if self.segment != "spaces" and self.tokenizer != "word":
+            raise ValueError(f"segment: {self.segment} is for tokenizer word, found tokenizer {self.tokenizer}")
+        if self.tags and self.tokenizer != "char":
+            raise ValueError(f"tags are for tokenizer char, found tokenizer {self.tokenizer}")
+        if self.segment not in ("spaces", "punctuation") and self.normalize == "none":
+            raise ValueError(f"segment: {self.segment} is for text that is normalized, found normalize none")
+        if self.turns is not None and self.truncate is not None:
+            raise ValueError("truncate reads the beginning, and turns the end: set one of the two")
+        if self.turns is not None and (self.tags or self.unknown == "hash" or self.normalize == "none"):
+            raise ValueError("turns are for text that is normalized, without tags, and with unknown: spell")
         return self
 
     @field_validator("remove")
@@ -146,14 +197,20 @@ class DataConfig(Config):
     """`auto` goes by the file's suffix; `dictionary` is CMUdict's: `word(2) P H # comment`; `text` is parallel text."""
     separator: str | None = None
     """What separates columns; a tab in TSV and a comma in CSV unless told."""
-    source_column: Column = 0
-    """By number from 0, or by name; a name in a TSV or CSV file means that its first row holds the names."""
+    source_column: Column | list[Column] = 0
+    """By number from 0, or by name; a name in a TSV or CSV file means that its first row holds the names. Several are
+    one source, with tabs between."""
     target_column: Column | list[Column] = 1
     """The same; several are several references, of which training uses the first."""
+    dialogue: Column | None = None
+    """Instead of the two: the column of conversations, each a list of turns (or one text with tabs between). Every turn
+    but the first is a target, and the `source.turns` before it are its source."""
     source: TextConfig = TextConfig()
     """The text that is read."""
     target: TextConfig = TextConfig()
     """The text that is written."""
+    lines: bool = True
+    """Of `text`, each line is a text with an end; false: all is one text, and its line breaks are characters of it."""
     shared_vocabulary: bool = False
     """One vocabulary for both sides: good for languages that share an alphabet, and needed to tie all embeddings."""
     max_length: Annotated[int, Field(ge=1)] = 512
@@ -165,21 +222,43 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
-        columns = [self.source_column, *self.target_columns()]
-        if not self.target_columns():
-            raise ValueError("target_column is empty")
+        columns = self.columns()
+        for name, found in (("source_column", self.source_columns()), ("target_column", self.target_columns())):
+            if not found:
+                raise ValueError(f"{name} is empty")
         if len({type(column) for column in columns}) > 1:
             raise ValueError(f"columns are given all by number or all by name, found {columns}")
-        same = {"tokenizer", "vocab", "min_frequency", "unknown"}
+        if self.dialogue is not None and self.source.turns is None:
+            raise ValueError("dialogue: set source.turns, how many turns before a reply are its source, such as 4")
+        if self.dialogue is not None and any(s and not (s.table or s.hub) for s in (self.train, self.valid, self.test)):
+            raise ValueError("dialogue is a column of tables: name each split as table or hub")
+        if self.target.turns is not None:
+            raise ValueError("target.turns: turns are what is read, not what is written")
+        if self.target.tags:
+            raise ValueError("target.tags: tags are for what is read, not for what is written")
+        if self.target.truncate is not None:
+            raise ValueError("target.truncate: what is written is learned whole or not at all; see max_length")
+        if not self.lines and self.target.normalize != "none":
+            raise ValueError(
+                "lines: false reads line breaks as characters, which cleaning takes away: set target.normalize to none"
+            )
+        same = {"tokenizer", "segment", "vocab", "min_frequency", "unknown"}
         one, other = (text.model_dump(include=same) for text in (self.source, self.target))
         if self.shared_vocabulary and one != other:
             raise ValueError(
-                "shared_vocabulary needs the same tokenizer, vocab, min_frequency and unknown on both sides, "
+                "shared_vocabulary needs the same tokenizer, segment, vocab, min_frequency and unknown on both sides, "
                 f"found {one} and {other}"
             )
         if "hash" in (self.source.unknown, self.target.unknown) and not self.shared_vocabulary:
             raise ValueError("unknown: hash is for copying from the source, which needs shared_vocabulary: true")
         return self
+
+    def columns(self) -> list[Column]:
+        """What is read of a table: those of the source, then the references; or conversations."""
+        return [*self.source_columns(), *self.target_columns()] if self.dialogue is None else [self.dialogue]
+
+    def source_columns(self) -> list[Column]:
+        return self.source_column if isinstance(self.source_column, list) else [self.source_column]
 
     def target_columns(self) -> list[Column]:
         return self.target_column if isinstance(self.target_column, list) else [self.target_column]

@@ -20,10 +20,11 @@ from regard.data.files import MAX_LINE_BYTES, Bad, lines, opened, raw_lines
 from regard.errors import RegardError
 
 Row = tuple[int, tuple[str, ...] | Bad]
-Reader = Callable[[Path, Sequence[Column], str | None], Iterator[Row]]
+Reader = Callable[[Path, Sequence[Column], str | None, int], Iterator[Row]]
+"""(path, columns, separator, how many of the columns are the source) → rows"""
 
 
-def read_tsv(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+def read_tsv(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
     """One row a line, no quoting; named columns mean that the first line is a header."""
     separator = separator or "\t"
     split = ((range(n, n + 1), line if isinstance(line, Bad) else line.split(separator)) for n, line in lines(path))
@@ -31,7 +32,7 @@ def read_tsv(path: Path, columns: Sequence[Column], separator: str | None) -> It
     return _pick(path, split, columns, f"Is the separator {name}? Else set data.separator.")
 
 
-def read_csv(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+def read_csv(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
     """Comma-separated with double quotes, in which line breaks may stand; the number is a row's first line.
 
     A record that cannot be used counts as many bad lines as it covers: a quotation mark that stands alone takes all
@@ -45,7 +46,7 @@ def read_csv(path: Path, columns: Sequence[Column], separator: str | None) -> It
     return _pick(path, _csv_rows(path, separator), columns, f"Is the separator {separator!r}? Else set data.separator.")
 
 
-def read_jsonl(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+def read_jsonl(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
     """One JSON object a line; columns are keys, "a.b" is key b of the object under key a."""
     _need_names(path, columns)
     for number, line in lines(path):
@@ -57,10 +58,10 @@ def read_jsonl(path: Path, columns: Sequence[Column], separator: str | None) -> 
         except (ValueError, RecursionError) as error:
             yield number, Bad(f"not JSON ({error})")
             continue
-        yield number, fields(record, columns)
+        yield number, fields(record, columns, sources)
 
 
-def read_parquet(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+def read_parquet(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
     """Columns by number or name; the number of a row counts from 1."""
     number = 0
     with _parquet_file(path) as file:
@@ -69,7 +70,7 @@ def read_parquet(path: Path, columns: Sequence[Column], separator: str | None) -
         top = list(dict.fromkeys(name if name in names else name.split(".")[0] for name in wanted))
         for record in _parquet_records(file, path, top):
             number += 1
-            yield number, fields(record, wanted)
+            yield number, fields(record, wanted, sources)
     if number == 0:
         raise RegardError(f"{path} is empty: it has columns but no rows.")
 
@@ -107,7 +108,7 @@ def _parquet_records(file: Any, path: Path, columns: list[str]) -> Iterator[dict
         raise RegardError(f"{path} after row {done}: cannot be read on ({said}): fetch the file again.") from None
 
 
-def read_dictionary(path: Path, columns: Sequence[Column], separator: str | None) -> Iterator[Row]:
+def read_dictionary(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
     """CMUdict's form: `word P H O N E S`, further pronunciations as `word(2)`, `# comment` at the end of a line,
     `;;;` before a comment line. The target is the phones, separated by single spaces."""
     for number, line in lines(path):
@@ -159,16 +160,17 @@ def table_format(path: Path, chosen: str) -> str:
     return format_of(path) if chosen == "auto" else chosen
 
 
-def fields(record: Any, columns: Sequence[Column]) -> tuple[str, ...] | Bad:
-    """The wanted texts of one record; a list of texts in a target column is several references."""
+def fields(record: Any, columns: Sequence[Column], sources: int = 1) -> tuple[str, ...] | Bad:
+    """The wanted texts of one record. A list of texts is, in a target column, several references; in one of the first
+    `sources` columns, one text with tabs between, as several source columns are."""
     found: list[str] = []
     for position, column in enumerate(columns):
         value = _value(record, str(column))
-        if position and isinstance(value, list) and value and all(isinstance(text, str) for text in value):
-            found += value
+        if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+            found += value if position >= sources else ["\t".join(text.replace("\t", " ") for text in value)]
         elif isinstance(value, str):
             found.append(value)
-        elif value is None and position > 1:
+        elif value is None and position > sources:
             continue  # further references may be missing
         else:
             keys = ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__

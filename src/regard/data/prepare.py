@@ -26,14 +26,13 @@ from regard.data.formats import parquet_rows, table_format
 from regard.data.read import Problems, load_hub, read_split, split_files
 from regard.data.report import data_report
 from regard.data.store import Pairs, finish, write_store
-from regard.data.text import normalize
 from regard.data.tokenizer import Tokenizer
-from regard.data.vocabulary import learn
+from regard.data.vocabulary import learn, words_of
 from regard.errors import RegardError
 
 VERSION = 3
 """Raise it when the same files and settings come to other prepared data."""
-READER_VERSIONS = {"csv": 2}
+READER_VERSIONS = {"csv": 2, "jsonl": 2, "parquet": 2}
 """The same for one format of table."""
 REPORT_VERSION = 3
 """The same for the report on them."""
@@ -93,19 +92,20 @@ def prepare_split(
     training: bool = False,
     about: object = None,
 ) -> Pairs:
-    """One split, tokenized. Only in training are empty and over-long examples left out."""
+    """One split, tokenized. Only in training are empty and over-long examples left out; of plain text, nothing is."""
+    whole = split.text is not None or not training
     key = _hash(
         {
             **_content(split, data, training, about),
             "tokenizers": {side: tokenizers[side].to_json() for side in ("source", "target")},
-            "max_length": data.max_length if training else None,
+            "max_length": None if whole else data.max_length,
         }
     )
 
     def build(folder: Path) -> None:
         problems = Problems()
         examples = read_split(split, data, training=training, about=about, problems=problems)
-        counts = write_store(folder, examples, tokenizers, data.max_length if training else None)
+        counts = write_store(folder, examples, tokenizers, None if whole else data.max_length)
         if counts.examples == 0 and training:
             raise RegardError(
                 f"no training example is left of {problems.lines} lines: {problems.bad} are bad, {counts.too_long} "
@@ -131,11 +131,14 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
         every = max(1, -(-_lines(data.train, data, about) // VOCABULARY_LINES))
         for i, example in enumerate(read_split(data.train, data, training=True, about=about)):
             if i % every == 0:
-                words["source"].update(normalize(example.source, data.source).split(" "))
-                words["target"].update(normalize(example.targets[0], data.target).split(" "))
+                words["source"].update(words_of(example.source, data.source))
+                words["target"].update(words_of(example.targets[0], data.target))
         for counted in words.values():
             del counted[""]
-        if data.shared_vocabulary:
+        if data.train.text is not None:
+            core = learn(words["target"], data.target)
+            found = dict.fromkeys(configs, Tokenizer(core, data.target))
+        elif data.shared_vocabulary:
             words["source"].update(words["target"])
             core = learn(words["source"], data.source)
             found = {side: Tokenizer(core, config) for side, config in configs.items()}
@@ -217,7 +220,7 @@ def _content(split: SplitConfig, data: DataConfig, training: bool, about: object
     if split.hub is not None:
         files: list[Any] = [str(load_hub(split, data, about)._fingerprint)]
     else:
-        named = (*split.tables(), *split.sources(), *split.targets())
+        named = split.files()
         found = split_files(split, data, about)
         files = [[Path(name).suffixes, file_hash(path)] for name, path in zip(named, found, strict=True)]
     keys = {"format", "separator", "source_column", "target_column"}
@@ -228,6 +231,8 @@ def _content(split: SplitConfig, data: DataConfig, training: bool, about: object
         "files": files,
         "sides": [len(split.tables()), len(split.sources()), len(split.targets())],
         "percent": split.percent,
+        **({"dialogue": [data.dialogue, data.source.turns]} if data.dialogue is not None else {}),
+        **({"text": [len(split.texts()), split.part, data.lines]} if split.text is not None else {}),
         "training": training,
         **data.model_dump(mode="json", include=keys),
     }
@@ -256,7 +261,7 @@ def _lines(split: SplitConfig, data: DataConfig, about: object) -> int:
     if split.hub is not None:
         return len(load_hub(split, data, about))
     count, parquet = 0, _parquet_files(split, data, about)
-    for name in (*split.tables(), *split.sources()):
+    for name in (*split.tables(), *split.sources(), *split.texts()):
         path = find(name, data.root, about)
         count += parquet_rows(path) if path in parquet else sum(1 for _ in raw_lines(path))
     return count

@@ -73,15 +73,19 @@ def read_split(
     if not training and split.table is not None:
         examples = _grouped(examples, {name for name in split.tables() if _is_dictionary(name, data)})
     for example in examples:
-        if split.percent is None or split.percent[0] <= hundredth(example.source) < split.percent[1]:
+        if data.dialogue is not None or _in_part(example.source, split):
             found += 1
             yield example
     problems.check(data.max_bad_fraction)
     if not found:
-        names = ", ".join([*split.tables(), *split.sources(), *([split.hub] if split.hub else [])])
+        names = ", ".join([*split.tables(), *split.sources(), *split.texts(), *([split.hub] if split.hub else [])])
         raise RegardError(
             f"{names}: no example found in {problems.lines} lines{_of_percent(split)}: is it the right data?"
         )
+
+
+def _in_part(source: str, split: SplitConfig) -> bool:
+    return split.percent is None or split.percent[0] <= hundredth(source) < split.percent[1]
 
 
 def hundredth(source: str) -> int:
@@ -91,7 +95,7 @@ def hundredth(source: str) -> int:
 
 def split_files(split: SplitConfig, data: DataConfig, about: object = None) -> list[Path]:
     """Every file of a split, found; none for a hub data set."""
-    return [find(name, data.root, about) for name in (*split.tables(), *split.sources(), *split.targets())]
+    return [find(name, data.root, about) for name in split.files()]
 
 
 def _checked(
@@ -102,19 +106,21 @@ def _checked(
         where = f"{name}:{number}"
         if isinstance(row, Bad):
             problems.add(f"{name} line {number}", row)
-        elif training and not (row[0].strip() and row[1].strip()):
+        elif training and split.text is None and not (row[0].strip() and row[1].strip()):
             problems.add(f"{name} line {number}", f"the {'target' if row[0].strip() else 'source'} is empty")
         else:
             yield Example(row[0], (row[1], *(text for text in row[2:] if text.strip())), where)
 
 
 def _rows(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple[str, int, tuple[str, ...] | Bad]]:
-    columns: list[Column] = [data.source_column, *data.target_columns()]
+    columns, sources = data.columns(), len(data.source_columns())
     if split.hub is not None:
         for number, row in _hub_rows(split, data, columns, about):
-            yield split.hub, number, row
+            yield from ((split.hub, number, pair) for pair in _pairs(row, split, data))
     elif split.source is not None:
         yield from _parallel(split, data, about)
+    elif split.text is not None:
+        yield from _texts(split, data, about)
     else:
         for name in split.tables():
             path = find(name, data.root, about)
@@ -124,8 +130,25 @@ def _rows(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple
                     f"data.format is {form!r} but {name} is a table: name parallel text as source and target, "
                     f"or set data.format to one of {', '.join(READERS)}."
                 )
-            for number, row in READERS[form](path, columns, data.separator):
-                yield name, number, row
+            for number, row in READERS[form](path, columns, data.separator, sources):
+                yield from ((name, number, pair) for pair in _pairs(row, split, data))
+
+
+def _pairs(row: tuple[str, ...] | Bad, split: SplitConfig, data: DataConfig) -> Iterator[tuple[str, ...] | Bad]:
+    """What a row of a table is: a pair, several columns of whose source are one text; or many, of a conversation,
+    all of which are in a part of the data, or none."""
+    sources = len(data.source_columns())
+    if isinstance(row, Bad):
+        yield row
+    elif data.dialogue is None:
+        yield row if sources == 1 else ("\t".join(row[:sources]), *row[sources:])
+    elif _in_part(row[0], split):
+        turns = [turn for turn in row[0].split("\t") if turn.strip()]
+        assert data.source.turns is not None, "checked when the recipe is read"
+        if len(turns) < 2:
+            yield Bad(f"a conversation of {len(turns)} turn{'s' * (len(turns) != 1)} has no reply")
+        for reply in range(1, len(turns)):
+            yield "\t".join(turns[max(0, reply - data.source.turns) : reply]), turns[reply]
 
 
 def _parallel(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple[str, int, tuple[str, ...] | Bad]]:
@@ -150,6 +173,20 @@ def _parallel(split: SplitConfig, data: DataConfig, about: object) -> Iterator[t
                 yield names[0], number, tuple(texts)
             else:
                 yield names[i], number, Bad(texts[i])
+
+
+def _texts(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple[str, int, tuple[str, ...] | Bad]]:
+    """The lines of plain text, as targets without a source; with `lines: false` they have their line breaks."""
+    paths = [find(name, data.root, about) for name in split.texts()]
+    low, high = (0.0, 100.0) if split.part is None else split.part
+    total = sum(len(line) + 1 for path in paths for _, line in lines(path)) if split.part else 1
+    begins = 0
+    for name, path in zip(split.texts(), paths, strict=True):
+        for number, line in lines(path):
+            inside = split.part is None or low <= 100.0 * begins / total < high
+            begins += len(line) + 1
+            if inside:
+                yield name, number, line if isinstance(line, Bad) else ("", line if data.lines else line + "\n")
 
 
 def load_hub(split: SplitConfig, data: DataConfig, about: object = None) -> Any:
@@ -190,7 +227,7 @@ def _hub_rows(split: SplitConfig, data: DataConfig, columns: Sequence[Column], a
             return
         for values in zip(*(batch[name] for name in top), strict=True):
             number += 1
-            yield number, fields(dict(zip(top, values, strict=True)), wanted)
+            yield number, fields(dict(zip(top, values, strict=True)), wanted, len(data.source_columns()))
 
 
 def _grouped(examples: Iterator[Example], dictionaries: set[str]) -> Iterator[Example]:

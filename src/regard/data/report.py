@@ -128,27 +128,33 @@ def _overview(report: Mapping[str, Any]) -> Table:
         if any(value not in ("0", "") for value in values):
             table.add_row(label, *values)
 
-    row("examples", [f"{p['examples']:,}" for p in parts])
+    sides = _told(report)
+    plain = "source" not in sides
+    row("lines" if plain else "examples", [f"{p['examples']:,}" for p in parts])
     row("bad lines, left out", [f"{p['bad']:,}" for p in parts])
     row("too long, left out", [f"{p['too_long']:,}" for p in parts])
     row("empty once cleaned, left out", [f"{p['left_out_empty']:,}" for p in parts])
     row(f"over {report['most_tokens']:,} tokens, not scored", ["", *(f"{p['unscored']:,}" for p in parts[1:])])
-    for side in SIDES:
+    for side in sides:
         row(f"{side} empty", [f"{p['empty'][side]:,}" for p in parts])
         row(f"{side} tokens", [f"{p['tokens'][side]:,}" for p in parts])
         row(f"{side} length: mean, 95 %, max", [_length_line(p["lengths"][side]) for p in parts])
         row(f"{side} tokens that are bytes", [f"{100 * p['byte_rate'][side]:.2f} %" for p in parts])
         row(f"{side} tokens unknown", [f"{p['unknown'][side]:,}" for p in parts])
     row("of these in no source, never written", [f"{p['unwritable']:,}" for p in parts])
-    row("target : source, middle, 1–99 %", [_ratio_line(p["ratio"]) for p in parts])
-    row("ratio 3x off the middle", [f"{100 * p['ratio'].get('three_times_apart', 0):.2f} %" for p in parts])
+    if not plain:
+        row("target : source, middle, 1–99 %", [_ratio_line(p["ratio"]) for p in parts])
+        row("ratio 3x off the middle", [f"{100 * p['ratio'].get('three_times_apart', 0):.2f} %" for p in parts])
     some = any(p["compared"] < p["examples"] for p in parts)
     note = f" (of the first {report['compared']:,})" if some else ""
-    row(f"repeated sources{note}", [f"{p['duplicate_sources']:,}" for p in parts])
-    row(f"repeated pairs{note}", [f"{p['duplicate_pairs']:,}" for p in parts])
+    what = "lines" if plain else "pairs"
+    if not plain:
+        row(f"repeated sources{note}", [f"{p['duplicate_sources']:,}" for p in parts])
+    row(f"repeated {what}{note}", [f"{p['duplicate_pairs']:,}" for p in parts])
     found = [report["overlap"].get(name) for name in report["splits"]]
-    row(f"sources in training too{note}", ["" if o is None else f"{o['sources']:,}" for o in found])
-    row(f"pairs in training too{note}", ["" if o is None else f"{o['pairs']:,}" for o in found])
+    if not plain:
+        row(f"sources in training too{note}", ["" if o is None else f"{o['sources']:,}" for o in found])
+    row(f"{what} in training too{note}", ["" if o is None else f"{o['pairs']:,}" for o in found])
     bad = [line for p in parts for line in p["first_bad"]]
     table.caption = "\n".join(["bad lines, the first few:", *bad]) if bad else None
     return table
@@ -159,16 +165,23 @@ def _histogram(report: Mapping[str, Any]) -> Table:
     name, part = next(iter(report["splits"].items()))
     table = Table(title=f"Lengths in tokens, {name}", title_justify="left")
     table.add_column("tokens", justify="right")
-    for side in SIDES:
+    sides = _told(report)
+    for side in sides:
         table.add_column(side)
-    bars = [part["lengths"][side]["histogram"] for side in SIDES]
-    most = max(1, *bars[0], *bars[1])
+    bars = [part["lengths"][side]["histogram"] for side in sides]
+    most = max(1, *(bar for side in bars for bar in side))
     for i, low in enumerate(EDGES):
         if any(side[i] for side in bars):
             high = EDGES[i + 1] - 1 if i + 1 < len(EDGES) else None
             label = f"{low}+" if high is None else str(low) if high == low else f"{low}–{high}"
             table.add_row(label, *(f"{'█' * round(24 * side[i] / most)} {side[i]:,}" for side in bars))
     return table
+
+
+def _told(report: Mapping[str, Any]) -> list[str]:
+    """The sides that there are: plain text has no source."""
+    parts = report["splits"].values()
+    return [side for side in SIDES if any(part["tokens"][side] for part in parts)]
 
 
 def _length_line(lengths: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from regard.data.batches import Batch, Indices, collate
 from regard.data.config import SPECIALS, TextConfig
 from regard.data.read import Example
 from regard.data.text import normalize, without_surrogates
@@ -69,6 +70,10 @@ class Pairs:
             chunk.source[chunk.source_offsets[row] : chunk.source_offsets[row + 1]],
             chunk.target[chunk.target_offsets[row] : chunk.target_offsets[row + 1]],
         )
+
+    def batch(self, indices: Sequence[int] | Indices) -> Batch:
+        """These examples, padded."""
+        return collate(self, indices)
 
     def source_text(self, i: int) -> str:
         """The source as its file has it."""

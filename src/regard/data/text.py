@@ -6,32 +6,105 @@ import re
 import unicodedata
 from functools import lru_cache
 
+import regex
+
 from regard.data.config import TextConfig
+from regard.data.segment import SEGMENTERS
+
+TAG = "\t"
+"""Begins each tag of a cleaned text, and each turn but the first."""
+JOINER = "￭"
+"""Of a mark that stands beside a word: nothing is between them."""
+SPACE = "␣"
+"""A space of text whose words have none between them."""
 
 
 def normalize(text: str, config: TextConfig) -> str:
     """The text that the tokenizer sees, and that it gives back.
 
     In order: lone surrogates (bytes that were no UTF-8) become U+FFFD; lower-casing; `remove`; stop words; Unicode
-    normalization, last, so that the result is in that form; and, unless `normalize` is "none", runs of white
-    space become one space and the ends are trimmed. No line break is left then.
+    normalization, last, so that the result is in that form (before, a joiner in text with `segment: punctuation`
+    becomes ■, and ␣ with `ja-mecab` and `zh-jieba` becomes _); and, unless `normalize` is "none", runs of white
+    space become one space and the ends are trimmed. No line break is left then. Tags, with `tags`, are cut apart
+    and stay as they are. With `turns` each turn is cleaned by itself, and the last so many of those that are left
+    are the text.
 
         >>> normalize("  AH0  K ", TextConfig(remove="[0-9]", lowercase=True))
         'ah k'
     """
     text = without_surrogates(text)
+    if config.tags:
+        head, _, tags = text.partition("\t")
+        found = [" ".join(tag.split()) for tag in _TAG_ENDS.split(tags)]
+        return _cleaned(head, config) + "".join(TAG + tag for tag in found if tag)
+    if config.turns is not None:
+        return last_turns(TAG.join(_cleaned(turn, config) for turn in text.split(TAG)), config.turns)
+    return _cleaned(text, config)
+
+
+def last_turns(text: str, count: int) -> str:
+    """The last turns of a conversation, empty ones not counted."""
+    return TAG.join([turn for turn in text.split(TAG) if turn.strip()][-count:])
+
+
+def _cleaned(text: str, config: TextConfig) -> str:
     if config.lowercase:
         text = text.lower()
     if config.remove:
         text = _pattern(config.remove).sub("", text)
     if config.stop_words:
-        stop = _stop_words(config.stop_words)
-        text = " ".join(word for word in text.split() if word.lower() not in stop)
+        stop, cut = _stop_words(config.stop_words), SEGMENTERS.get(config.segment)
+        words, between = (text.split(), " ") if cut is None else (cut(text), "")
+        text = between.join(word for word in words if word.lower() not in stop)
+    if config.segment in SEGMENTERS:
+        text = text.replace(SPACE, "_")
+    elif config.segment != "spaces":
+        text = text.replace(JOINER, "■")
     if config.normalize == "none":
         return text
     if not text.isascii():
         text = unicodedata.normalize(config.normalize, text)
     return " ".join(text.split())
+
+
+def separate(text: str, config: TextConfig) -> str:
+    """The words of a cleaned text with spaces between, as `segment` has them; `join` is the way back.
+
+    A mark that stood beside something has a joiner on that side, so that words are the same wherever they stand.
+    Words of Japanese and Chinese have spaces between that the text has not, and its own are words.
+
+    >>> separate("Hi (it's 3.5).", TextConfig(tokenizer="word", segment="punctuation"))
+    "Hi (￭ it's 3.5 ￭) ￭."
+    """
+    if config.turns is not None:
+        between = TAG if config.tokenizer == "char" else TAG + " "  # so that a turn's first word is as any other
+        return between.join(_separated(turn, config) for turn in text.split(TAG))
+    return _separated(text, config)
+
+
+def _separated(text: str, config: TextConfig) -> str:
+    if config.segment == "spaces":
+        return text
+    if config.segment in SEGMENTERS:
+        return " ".join(word if word.strip() else SPACE for word in SEGMENTERS[config.segment](text))
+    found, spaced = "", True
+    for part in _PARTS.findall(text):
+        space, mark = part[0].isspace(), not _LETTERS.match(part)
+        if not (spaced or space):  # neither it nor what is before it
+            found += " " + JOINER if mark else JOINER + " "
+        found, spaced = found + part, space
+    return found
+
+
+def join(text: str, config: TextConfig) -> str:
+    """The inverse of `separate`; a joiner with nothing beside it is dropped."""
+    if config.turns is not None:
+        text = text.replace(TAG + " ", TAG)
+    if config.segment == "spaces":
+        return text
+    if config.segment in SEGMENTERS:
+        return text.replace(" ", "").replace(SPACE, " ")
+    return text.replace(" " + JOINER, "").replace(JOINER + " ", "").replace(JOINER, "")
 
 
 def without_surrogates(text: str) -> str:
@@ -40,6 +113,11 @@ def without_surrogates(text: str) -> str:
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_TAG_ENDS = re.compile("[;\t]")
+_LETTERS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+_INSIDE = r"(?:['’.]|(?<=\p{N})[,:](?=\p{N}))"
+_PARTS = regex.compile(rf"{_LETTERS.pattern}(?:{_INSIDE}{_LETTERS.pattern})*|\s+|\S")
+"""Words and numbers with the marks that stand inside them, white space, and every other mark by itself."""
 
 
 @lru_cache(maxsize=64)

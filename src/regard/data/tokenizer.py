@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +25,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from regard.data.config import POINTERS, SPECIALS, TextConfig
-from regard.data.text import normalize
+from regard.data.text import TAG, join, normalize, separate
 from regard.errors import RegardError
 
 # The same everywhere, and no warning when data workers fork; encoding is rarely what one waits for.
@@ -38,6 +39,12 @@ RESERVED = SPECIAL_NAMES + BYTE_NAMES
 TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
 """Punctuation at a word's end, but not the end of what Moses' tokenizer writes for a quotation mark and the like."""
 FORMAT = 1
+SINCE = {"unknown": "spell", "segment": "spaces", "tags": False, "turns": None, "truncate": None}
+"""Settings that tokenizers were without once, and what they were."""
+TURN_END = SPECIALS + ord(TAG)
+"""The tab between two turns: a byte that no vocabulary has learned."""
+_SYMBOLS = re.compile(f"{TAG}[^{TAG}]+|.", re.DOTALL)
+"""A tag, or a character."""
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
 
@@ -65,12 +72,25 @@ class Tokenizer:
         """How many ids there are; ids are 0 … size − 1."""
         return len(self._names)
 
+    def name(self, i: int) -> str:
+        """The piece of an id, as the vocabulary has it."""
+        return self._names[i]
+
+    @property
+    def space(self) -> list[int]:
+        """What stands between two texts, one after the other: the space, where it is a piece of its own."""
+        if self._spaced:
+            return []
+        found = self._core.token_to_id(" ")
+        return [SPECIALS + ord(" ") if found is None else int(found)]
+
     def normalize(self, text: str) -> str:
         return normalize(text, self.config)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, cleaned first; without BOS and EOS. An empty text gives an empty list. With
-        `unknown: hash` a piece that the vocabulary lacks has an id of `size` or more, the same in every text."""
+        `unknown: hash` a piece that the vocabulary lacks has an id of `size` or more, the same in every text; with
+        `truncate` the rest of a long text is not there."""
         return [list(ids) for ids in self._encode(texts)]
 
     def encode_arrays(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
@@ -78,19 +98,22 @@ class Tokenizer:
         return [np.array(ids, dtype=np.int32) for ids in self._encode(texts)]
 
     def _encode(self, texts: Sequence[str]) -> Iterable[list[int]]:
+        most = self.config.truncate
         if self.config.unknown == "hash":
             return ([self._id(piece) for piece in self.surface(text)] for text in texts)
-        cleaned = [self.normalize(text) for text in texts]
+        cleaned = [separate(self.normalize(text), self.config) for text in texts]
         if self._spaced:
             cleaned = [" " + text if text else text for text in cleaned]
-        return (encoding.ids for encoding in self._core.encode_batch_fast(cleaned, add_special_tokens=False))
+        found = self._core.encode_batch_fast(cleaned, add_special_tokens=False)
+        return (encoding.ids[:most] for encoding in found)
 
     def surface(self, text: str) -> list[str]:
         """What stands behind each id of `encode`, with `unknown: hash`; else nothing."""
         if self.config.unknown != "hash":
             return []
-        cleaned = self.normalize(text)
-        return cleaned.split(" ") if self._spaced and cleaned else list(cleaned)
+        cleaned = separate(self.normalize(text), self.config)
+        found = cleaned.split(" ") if self._spaced and cleaned else _SYMBOLS.findall(cleaned)
+        return found[: self.config.truncate]
 
     def _id(self, piece: str) -> int:
         found = self._learned.get(" " + piece if self._spaced else piece)
@@ -118,16 +141,18 @@ class Tokenizer:
                 text += "".join((" " if self._spaced else "") + unnamed.get(i, UNKNOWN) for i in run)
             else:
                 text += self._core.decode(list(run), skip_special_tokens=False)
-        return text.removeprefix(" ") if self._spaced else text
+        return join(text.removeprefix(" "), self.config) if self._spaced else text
 
     def pieces(self, ids: Sequence[int], unnamed: Mapping[int, str] = NOTHING) -> list[str]:
         """One readable piece for each id, for pictures: "▁" marks the space before a subword (words show none);
         of a character in bytes, the first byte shows the character and each further one "·"; a byte that belongs
-        to no character is shown as "<0x…>"."""
+        to no character is shown as "<0x…>"; where a turn ends stands "⏎"."""
         shown: list[str] = []
         for start, stop in _runs(ids):
             if ids[start] >= self.size:
-                shown.append(unnamed.get(int(ids[start]), UNKNOWN))
+                shown.append(self._show(unnamed.get(int(ids[start]), UNKNOWN)))
+            elif self.config.turns is not None and ids[start] == TURN_END and stop == start + 1:
+                shown.append("⏎")
             elif _is_byte(ids[start]):
                 shown += _show_bytes(bytes(int(i) - SPECIALS for i in ids[start:stop]))
             else:
@@ -136,15 +161,16 @@ class Tokenizer:
 
     def _show(self, name: str) -> str:
         if self.config.tokenizer == "word":
-            return name.removeprefix(" ") or "▁"
-        return name.replace(" ", "▁")
+            return join(name.removeprefix(" "), self.config).strip() or "▁"
+        return name.removeprefix(TAG).replace(" ", "▁")
 
     def to_json(self) -> str:
         """Everything there is to this tokenizer; equal tokenizers give equal strings."""
         core = json.loads(self._core.to_str())
         text = self.config.model_dump(mode="json")
-        if text["unknown"] == "spell":  # as it was before there was a choice: hashes of this text are kept in runs
-            del text["unknown"]
+        for key, value in SINCE.items():  # as it was before there was a choice: hashes of this text are kept in runs
+            if text[key] == value:
+                del text[key]
         content = {"format": FORMAT, "text": text, "tokenizers": core}
         return json.dumps(content, ensure_ascii=False, indent=None, separators=(",", ":"), sort_keys=True)
 
@@ -188,12 +214,16 @@ class Tokenizer:
         """Learn a vocabulary; the same texts give the same tokenizer, on any number of threads."""
         from regard.data.vocabulary import count_words, learn
 
-        return cls(learn(count_words(normalize(text, config) for text in texts), config), config)
+        return cls(learn(count_words(texts, config), config), config)
 
 
-def build_core(model: models.Model, *, spaced: bool, isolate: bool) -> tokenizers.Tokenizer:
+def build_core(
+    model: models.Model, *, spaced: bool, isolate: bool, tags: bool = False, turns: bool = False
+) -> tokenizers.Tokenizer:
     """The rules around a vocabulary.
 
+    tags     a tag is a piece, or spelled
+    turns    the tab between turns is a piece of its own
     spaced   cut before every space, so that a piece is at most one word with the space before it
     isolate  "<" is always alone, so that no learned piece can be spelled like "</s>" or "<0x41>"; and punctuation
              is cut off the end of a word, so that "Amen." and "Amen" share a piece in text that is not tokenized
@@ -202,6 +232,10 @@ def build_core(model: models.Model, *, spaced: bool, isolate: bool) -> tokenizer
     cuts: list[Any] = []
     if spaced:
         cuts.append(pre_tokenizers.Split(" ", "merged_with_next"))
+    if turns and spaced:
+        cuts.append(pre_tokenizers.Split(TAG, "isolated"))
+    if tags:
+        cuts.append(pre_tokenizers.Split(tokenizers.Regex(f"{TAG}[^{TAG}]+"), "isolated"))
     if isolate:
         cuts.append(pre_tokenizers.Split("<", "isolated"))
         cuts.append(pre_tokenizers.Split(tokenizers.Regex(TRAILING), "isolated"))

@@ -15,6 +15,7 @@ import tokenizers
 from tokenizers import models, trainers
 
 from regard.data.config import TextConfig
+from regard.data.text import TAG, normalize, separate
 from regard.data.tokenizer import RESERVED, UNK, build_core
 from regard.errors import RegardError
 
@@ -22,13 +23,24 @@ CHARACTER_SHARE = 0.5
 """Of a BPE or unigram vocabulary, single characters take at most this share; rarer ones are spelled in bytes."""
 
 
-def count_words(texts: Iterable[str]) -> Counter[str]:
-    """How often each word between spaces occurs in cleaned texts: all that any learner needs to know."""
-    words: Counter[str] = Counter()
+def count_words(texts: Iterable[str], config: TextConfig) -> Counter[str]:
+    """How often each of `words_of` occurs: all that any learner needs to know."""
+    counts: Counter[str] = Counter()
     for text in texts:
-        words.update(text.split(" "))
-    del words[""]
-    return words
+        counts.update(words_of(text, config))
+    del counts[""]
+    return counts
+
+
+def words_of(text: str, config: TextConfig) -> list[str]:
+    """What stands between spaces once a text is cleaned, and its tags; among them may be nothing, ""."""
+    cleaned = separate(normalize(text, config), config)
+    if config.turns is not None:
+        cleaned = cleaned.replace(TAG, " ")
+    if not config.tags:
+        return cleaned.split(" ")
+    head, *tags = cleaned.split(TAG)
+    return [*head.split(" "), *(TAG + tag for tag in tags)]
 
 
 def learn(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
@@ -42,15 +54,15 @@ def learn(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
 
 
 def learn_characters(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
-    """The most frequent characters; the space is a character too. No merges."""
-    return _without_merges(_most_frequent(_count_characters(words), config), whole_words=False)
+    """The most frequent characters and tags; the space is a character too. No merges."""
+    return _without_merges(_most_frequent(_count_characters(words), config), config, whole_words=False)
 
 
 def learn_words(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
     """The most frequent words; other words are spelled in bytes."""
     # " " alone begins words that are spelled, and stands for further spaces in a run.
     pieces = [" "] + [" " + word for word in _most_frequent(words, config, extra=1)]
-    return _without_merges(pieces, whole_words=True)
+    return _without_merges(pieces, config, whole_words=True)
 
 
 def learn_bpe(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
@@ -67,7 +79,7 @@ def learn_bpe(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
     pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
     merges = [(left, right) for left, right in model["merges"]]
     bpe = models.BPE(vocab=_ids(pieces), merges=merges, byte_fallback=True, unk_token=RESERVED[UNK])
-    return build_core(bpe, spaced=True, isolate=True)
+    return build_core(bpe, spaced=True, isolate=True, turns=config.turns is not None)
 
 
 def learn_unigram(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
@@ -91,7 +103,8 @@ def learn_unigram(words: Counter[str], config: TextConfig) -> tokenizers.Tokeniz
     kept = sorted([*alphabet, *ranked[: room - len(alphabet)]], key=lambda piece: (-scores.get(piece, floor), piece))
     # Bytes and special tokens never win by score: they would have to be spelled, and "<" is always cut off alone.
     vocabulary = [(name, floor - 10.0) for name in RESERVED] + [(piece, scores.get(piece, floor)) for piece in kept]
-    return build_core(models.Unigram(vocabulary, UNK, byte_fallback=True), spaced=True, isolate=True)
+    model = models.Unigram(vocabulary, UNK, byte_fallback=True)
+    return build_core(model, spaced=True, isolate=True, turns=config.turns is not None)
 
 
 LEARNERS: dict[str, Callable[[Counter[str], TextConfig], tokenizers.Tokenizer]] = {
@@ -120,7 +133,7 @@ def _count_characters(words: Counter[str]) -> Counter[str]:
     """How often each character occurs, with one space for each word."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
-        for character in word:
+        for character in [word] if word.startswith(TAG) else word:
             counts[character] += count
     counts[" "] += words.total()
     return counts
@@ -145,8 +158,12 @@ def _ids(pieces: list[str]) -> dict[str, int]:
     return {name: i for i, name in enumerate(names)}
 
 
-def _without_merges(pieces: list[str], *, whole_words: bool) -> tokenizers.Tokenizer:
+def _without_merges(pieces: list[str], config: TextConfig, *, whole_words: bool) -> tokenizers.Tokenizer:
     model = models.BPE(
-        vocab=_ids(pieces), merges=[], byte_fallback=True, ignore_merges=whole_words, unk_token=RESERVED[UNK]
+        vocab=_ids(pieces),
+        merges=[],
+        byte_fallback=True,
+        ignore_merges=whole_words or config.tags,
+        unk_token=RESERVED[UNK],
     )
-    return build_core(model, spaced=whole_words, isolate=False)
+    return build_core(model, spaced=whole_words, isolate=False, tags=config.tags, turns=config.turns is not None)

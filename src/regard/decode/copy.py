@@ -6,18 +6,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from regard import config
 from regard.attend import NORMALIZERS, SCOPES
 from regard.decode.embedding import Embedding
-from regard.decode.originals import Pointed
 from regard.decode.readout import SoftmaxReadout
-from regard.ops.loss import CHUNK_ELEMENTS, NllSums
+from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
-
-LEAST = 1e-10
-"""Weight of what only copying can write and attention does not see: its loss is large, and not infinite."""
+from regard.ops.pointer import LEAST, Pointed, pointer_nll
 
 
 class CopyReadout(SoftmaxReadout):
@@ -69,7 +65,15 @@ class CopyReadout(SoftmaxReadout):
     ) -> tuple[Float[Tensor, "rows columns"], bool]:
         """log p of the extended vocabulary; −inf for steps that are not the first of their kind."""
         assert pointed is not None, "copying needs attention"
-        return self._mixture(self.project(features), self.generate(features), pointed.weights, pointed.tokens), True
+        gate, vocab = self.generate(features), len(self.bias)
+        written = self.logits(features).log_softmax(-1) + F.logsigmoid(gate)
+        written = F.pad(written, (0, pointed.tokens.shape[1]), value=-torch.inf)
+        tiny = torch.finfo(written.dtype).tiny  # rather than 0, whose log has no gradient
+        floor = torch.full_like(written, tiny).scatter(1, pointed.tokens, pointed.floor(vocab))
+        copied = floor.scatter_add(1, pointed.tokens, pointed.weights).log() + F.logsigmoid(-gate)
+        no_step = floor < LEAST
+        no_step[:, :vocab] = False
+        return torch.logaddexp(written, copied).masked_fill(no_step, -torch.inf), True
 
     def nll(
         self,
@@ -80,42 +84,7 @@ class CopyReadout(SoftmaxReadout):
         sampled: int = 0,
         pointed: Pointed | None = None,
     ) -> NllSums:
-        """As SoftmaxReadout's, in chunks that are computed anew on the way back. The recipe refuses `sampled`."""
+        """As SoftmaxReadout's. The recipe refuses `sampled`."""
         assert pointed is not None, "copying needs attention"
-        parts = (self._projected(features, noise), self.generate(features), pointed.weights, pointed.tokens, targets)
-        size = max(1, CHUNK_ELEMENTS // (len(self.bias) + pointed.tokens.shape[1]))
-        chunks = zip(*(part.split(size) for part in parts), strict=True)
-        found = [checkpoint(self._sums, *chunk, smoothing, use_reentrant=False) for chunk in chunks]
-        loss, nll, correct = (torch.stack(each).sum() for each in zip(*found, strict=True))
-        return NllSums(loss, nll.detach(), correct)
-
-    def _sums(
-        self,
-        projected: Float[Tensor, "tokens embed"],
-        gate: Float[Tensor, "tokens 1"],
-        weights: Float[Tensor, "tokens src_len"],
-        tokens: Int[Tensor, "tokens src_len"],
-        targets: Int[Tensor, "tokens"],
-        smoothing: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        log_probs = self._mixture(projected, gate, weights, tokens)
-        nll = -log_probs.gather(1, targets[:, None]).sum()
-        uniform = -log_probs[:, : len(self.bias)].mean(-1).sum()
-        return (1.0 - smoothing) * nll + smoothing * uniform, nll, (log_probs.argmax(-1) == targets).sum()
-
-    def _mixture(
-        self,
-        projected: Float[Tensor, "rows embed"],
-        gate: Float[Tensor, "rows 1"],
-        weights: Float[Tensor, "rows src_len"],
-        tokens: Int[Tensor, "rows src_len"],
-    ) -> Float[Tensor, "rows columns"]:
-        written = F.linear(projected, self.table.weight, self.bias).log_softmax(-1) + F.logsigmoid(gate)
-        written = F.pad(written, (0, tokens.shape[1]), value=-torch.inf)
-        tiny, vocab = torch.finfo(weights.dtype).tiny, len(self.bias)  # tiny rather than 0, whose log has no gradient
-        least = torch.full_like(weights, LEAST).masked_fill(tokens < vocab, tiny)
-        floor = torch.full_like(written, tiny).scatter(1, tokens, least)
-        copied = floor.scatter_add(1, tokens, weights).log() + F.logsigmoid(-gate)
-        no_step = floor < LEAST
-        no_step[:, :vocab] = False
-        return torch.logaddexp(written, copied).masked_fill(no_step, -torch.inf)
+        table, gate = self.table.weight, self.generate(features)
+        return pointer_nll(self._projected(features, noise), table, self.bias, gate, pointed, targets, smoothing)

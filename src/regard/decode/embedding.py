@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from regard.data.tokenizer import UNK
+from regard.ops.noise import Noise
 
 
 class Embedding(nn.Module):
@@ -14,10 +15,11 @@ class Embedding(nn.Module):
     layer, with logits no larger than the features it is multiplied with.
     """
 
-    def __init__(self, size: int, dim: int, *, open_ended: bool = False) -> None:
-        """open_ended   ids of `size` or more are read as unknown (`data.source.unknown: hash`)"""
+    def __init__(self, size: int, dim: int, *, open_ended: bool = False, drop: float = 0.0) -> None:
+        """open_ended   ids of `size` or more are read as unknown (`data.source.unknown: hash`)
+        drop         of words: one that is dropped is zero wherever the batch has it (Gal & Ghahramani 2016, 4.2)"""
         super().__init__()
-        self.open_ended = open_ended
+        self.open_ended, self.drop = open_ended, drop
         self.weight = nn.Parameter(torch.randn(size, dim) * dim**-0.5)
         self.scale = dim**0.5
 
@@ -25,7 +27,12 @@ class Embedding(nn.Module):
     def dim(self) -> int:
         return self.weight.shape[1]
 
-    def forward(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape dim"]:
+    def forward(
+        self, ids: Int[Tensor, "*shape"], noise: Noise | None = None, name: str = "words"
+    ) -> Float[Tensor, "*shape dim"]:
         if self.open_ended:
             ids = ids.masked_fill(ids >= len(self.weight), UNK)
-        return nn.functional.embedding(ids, self.weight) * self.scale
+        vectors = nn.functional.embedding(ids, self.weight) * self.scale
+        if noise is None or self.drop == 0.0:
+            return vectors
+        return vectors * noise.keep_mask(name, (len(self.weight), 1), self.drop, like=vectors)[ids]

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.data.tokenizer import EOS, PAD
+from regard.data.tokenizer import EOS, PAD, TURN_END
 from regard.decode.config import SearchConfig
 from regard.decode.lanes import row_multiple
 from regard.decode.outputs import Hypothesis
@@ -45,16 +45,18 @@ def decode_sentences(
     prefix, ids    as in `search`, one per source
     done           called with the number of sentences after each batch, for progress displays
     """
-    lengths, alone = [len(source) for source in sources], row_multiple(decoder) == 1
+    alone = row_multiple(decoder) == 1
     if alone:  # something for every thread
         batch_sentences = min(batch_sentences, max(1, -(-len(sources) // torch.get_num_threads())))
-    batches = list((sorted_batches if alone else equal_length_batches)(lengths, batch_sentences))
+        batches = list(sorted_batches([len(source) for source in sources], batch_sentences))
+    else:
+        batches = list(equal_length_batches(list(map(layout, sources)), batch_sentences))
 
     @torch.inference_mode()  # which a thread of its own does not inherit
     def decode(rows: list[int]) -> list[list[Hypothesis]]:
         return search(
             decoder,
-            _prepare(encode, decoder, [sources[row] for row in rows], device),
+            prepare_sources(encode, decoder, [sources[row] for row in rows], device),
             config,
             prefix=None if prefix is None else [prefix[row] for row in rows],
             ids=[row if ids is None else ids[row] for row in rows],
@@ -93,22 +95,29 @@ def sorted_batches(lengths: Sequence[int], batch_sentences: int) -> Iterator[lis
         yield order[first : first + batch_sentences]
 
 
-def equal_length_batches(lengths: Sequence[int], batch_sentences: int) -> Iterator[list[int]]:
-    """Positions in batches of at most `batch_sentences`, all of one length, long ones first.
+def layout(source: Sequence[int]) -> tuple[int, ...]:
+    """Its length, and where its turns end: sources with one layout are padded nowhere, in no level of an encoder."""
+    return len(source), *(step for step, token in enumerate(source) if token == TURN_END)
+
+
+def equal_length_batches(layouts: Sequence[tuple[int, ...]], batch_sentences: int) -> Iterator[list[int]]:
+    """Positions in batches of at most `batch_sentences`, all of one layout, long ones first.
 
     Long ones first, so that a batch too large for the memory shows at once.
     """
-    groups: dict[int, list[int]] = {}
-    for position, length in enumerate(lengths):
-        groups.setdefault(length, []).append(position)
-    for length in sorted(groups, reverse=True):
-        rows = groups[length]
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for position, same in enumerate(layouts):
+        groups.setdefault(same, []).append(position)
+    for same in sorted(groups, reverse=True):
+        rows = groups[same]
         for first in range(0, len(rows), batch_sentences):
             yield rows[first : first + batch_sentences]
 
 
-def _prepare(encode: Encode, decoder: Decoder, sources: Sequence[Sequence[int]], device: torch.device | str) -> Any:
-    """Encode sources, with rows filled up to the decoder's multiple and dropped again."""
+def prepare_sources(
+    encode: Encode, decoder: Decoder, sources: Sequence[Sequence[int]], device: torch.device | str
+) -> Any:
+    """Encode sources (ids without end mark), with rows filled up to the decoder's multiple and dropped again."""
     count = len(sources)
     rows = [[*row, EOS] for row in sources] + [[*sources[0], EOS]] * (-count % row_multiple(decoder))
     lengths = torch.tensor([len(row) for row in rows])

@@ -19,6 +19,7 @@ from regard.decode.bridge import Bridge, begin
 from regard.decode.embedding import Embedding
 from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
+from regard.decode.source import Counted
 from regard.decode.state import State
 from regard.errors import RegardError
 from regard.ops.dropout import sequence_dropout, sequence_mask
@@ -32,7 +33,7 @@ NEVER = -1e9
 
 
 @dataclass(frozen=True)
-class MarginalSource:
+class MarginalSource(Counted):
     """A batch of sentences as the decoder reads them; see `regard.decode.protocol.Source`."""
 
     keys: Float[Tensor, "batch src_len attn"]
@@ -40,14 +41,6 @@ class MarginalSource:
     """the memory's share of the features"""
     summary: Float[Tensor, "batch summary"]
     valid: Bool[Tensor, "batch src_len"]
-
-    @property
-    def rows(self) -> int:
-        return self.valid.shape[0]
-
-    @property
-    def src_len(self) -> int:
-        return self.valid.shape[1]
 
     def select(self, rows: Int[Tensor, "rows"]) -> "MarginalSource":
         parts = (self.keys, self.shown, self.summary, self.valid)
@@ -208,7 +201,7 @@ class MarginalDecoder(nn.Module):
         noise: Noise | None,
     ) -> tuple[Float[Tensor, "batch tgt_len vocab"], Float[Tensor, "batch tgt_len src_len"]]:
         """log p of every token at every step, given the targets before it, and p(a_t | y_<t)."""
-        embedded = sequence_dropout(self.embedding(inputs), self.dropout, noise, "decoder.in")
+        embedded = sequence_dropout(self.embedding(inputs, noise, "target.words"), self.dropout, noise, "decoder.in")
         start, output = begin(self._cells(), self.bridge(source.summary)), embedded
         for depth, cell in enumerate(self._cells()):
             if depth:

@@ -8,18 +8,7 @@ from torch import Tensor
 
 from regard.data.config import POINTERS
 from regard.data.tokenizer import UNK
-
-
-@dataclass(frozen=True)
-class Pointed:
-    """Where attention points while rows are written."""
-
-    weights: Float[Tensor, "rows src_len"]
-    tokens: Int[Tensor, "rows src_len"]
-    """what copying each step would write, in the extended vocabulary"""
-
-    def rows(self, some: slice | Int[Tensor, "some"]) -> "Pointed":
-        return Pointed(self.weights[some], self.tokens[some])
+from regard.ops.pointer import Pointed
 
 
 @dataclass(frozen=True)
@@ -34,16 +23,20 @@ class Originals:
     """as read; what the vocabulary lacks has an id of its own, beyond all pointers (`data.source.unknown: hash`)"""
     tokens: Int[Tensor, "batch src_len"]
     """what copying each step would write: the same wherever the source repeats itself"""
+    first: Int[Tensor, "batch src_len"]
+    """the first step with the same token"""
     vocab: int
 
     @classmethod
     def of(cls, ids: Int[Tensor, "batch src_len"], vocab: int) -> "Originals":
         steps = ids.shape[1]
         assert steps <= POINTERS, f"a source of {steps:,} steps, and pointers for {POINTERS:,}"
-        return cls(ids, torch.where(ids < vocab, ids, vocab + _first(ids)), vocab)
+        first = _first(ids)
+        return cls(ids, torch.where(ids < vocab, ids, vocab + first), first, vocab)
 
     def select(self, rows: Int[Tensor, "rows"]) -> "Originals":
-        return Originals(self.ids.index_select(0, rows), self.tokens.index_select(0, rows), self.vocab)
+        ids, tokens, first = (part.index_select(0, rows) for part in (self.ids, self.tokens, self.first))
+        return Originals(ids, tokens, first, self.vocab)
 
     def named(self, targets: Int[Tensor, "batch tgt_len"]) -> Int[Tensor, "batch tgt_len"]:
         """Targets in the extended vocabulary: unknown where neither the vocabulary nor the source has one."""
@@ -53,8 +46,8 @@ class Originals:
 
     def pointed(self, weights: Float[Tensor, "batch queries src_len"]) -> Pointed:
         """One row a query, a sentence's queries together."""
-        tokens = self.tokens.repeat_interleave(weights.shape[1], 0)
-        return Pointed(weights.flatten(0, 1), tokens)
+        tokens, first = (part.repeat_interleave(weights.shape[1], 0) for part in (self.tokens, self.first))
+        return Pointed(weights.flatten(0, 1), tokens, first)
 
 
 def _first(ids: Int[Tensor, "batch src_len"]) -> Int[Tensor, "batch src_len"]:

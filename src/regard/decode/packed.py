@@ -16,8 +16,9 @@ from regard.cells.cell import Cell
 from regard.cells.packed import Linear, pack_cell, packs
 from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
-from regard.decode.recurrent import DecoderSource, RecurrentDecoder
+from regard.decode.recurrent import RecurrentDecoder
 from regard.decode.shortlist import Shortlist, ShortlistReadout
+from regard.decode.source import DecoderSource
 from regard.decode.state import State
 from regard.ops import native
 from regard.ops.attention import AttentionLoop

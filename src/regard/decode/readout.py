@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from regard import config
 from regard.decode.embedding import Embedding
-from regard.decode.originals import Pointed
 from regard.ops.dropout import dropout
 from regard.ops.loss import CHUNK_ELEMENTS, NllSums, chunked_nll
 from regard.ops.noise import Noise
+from regard.ops.pointer import Pointed
 from regard.ops.sampled import sampled_nll
 
 

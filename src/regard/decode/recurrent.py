@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from regard import config
 from regard.attend import Attention
-from regard.attend.combination import Gathered, Looked
+from regard.attend.combination import Looked
 from regard.attend.memory import Memory, summaries
 from regard.attend.several import Concat, combined
 from regard.cells import CELLS
@@ -20,43 +20,20 @@ from regard.cells.cell import Cell, Product
 from regard.config import choice
 from regard.decode.bridge import Bridge, begin
 from regard.decode.embedding import Embedding
-from regard.decode.originals import Originals, Pointed
+from regard.decode.originals import Originals
 from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
+from regard.decode.source import DecoderSource
 from regard.decode.state import State
 from regard.decode.trace import Trace, stacked, trace
 from regard.errors import RegardError
-from regard.ops.dropout import sequence_dropout, sequence_mask
+from regard.ops.activation import activation_penalty
+from regard.ops.dropout import dropout, sequence_dropout, sequence_mask
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
+from regard.ops.pointer import Pointed
 from regard.ops.product import LoopProduct
 from regard.ops.reinforce import reinforce
-
-
-@dataclass(frozen=True)
-class DecoderSource:
-    """A batch of sentences as the decoder reads them; see `regard.decode.protocol.Source`."""
-
-    attended: Gathered
-    """all memories"""
-    summary: Float[Tensor, "batch summary"]
-    valid: Bool[Tensor, "batch src_len"]
-    """of the first memory"""
-    originals: Originals | None
-    """of the first memory, for a readout that copies"""
-
-    @property
-    def rows(self) -> int:
-        return self.valid.shape[0]
-
-    @property
-    def src_len(self) -> int:
-        return self.valid.shape[1]
-
-    def select(self, rows: Int[Tensor, "rows"]) -> "DecoderSource":
-        originals = self.originals and self.originals.select(rows)
-        valid = self.valid.index_select(0, rows)
-        return DecoderSource(self.attended.select(rows), self.summary.index_select(0, rows), valid, originals)
 
 
 @dataclass
@@ -65,6 +42,8 @@ class _Run:
 
     fed: Product
     """context and fed-back features → the first cell's gates"""
+    dropped: list[Tensor | None]
+    """recurrent weights of all layers in training with `weight_drop`"""
     recurrent: list[Product]
     combine: Product
     masks: list[Tensor | None]
@@ -104,6 +83,14 @@ class RecurrentDecoder(nn.Module):
         """Show the token's embedding to the output layer as well; with input feeding it has seen it already."""
         residual: bool = False
         """Add a layer's input to its output from the second layer on; for decoders of 3 layers and more."""
+        weight_drop: float = Field(0.0, ge=0, lt=1)
+        """Of the recurrent weights, one mask a batch (DropConnect); for language models, where 0.5 is usual (Merity
+        et al. 2018, section 2)."""
+        ar: float = Field(0.0, ge=0)
+        """Activation regularization: so many times the mean square of the top layer's output is added to the loss
+        (Merity et al. 2017; 2 in theirs)."""
+        tar: float = Field(0.0, ge=0)
+        """Temporal activation regularization: the same of its change from step to step (1 in theirs)."""
 
     def __init__(
         self,
@@ -191,20 +178,45 @@ class RecurrentDecoder(nn.Module):
         keep_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch tgt_len features"], Trace]:
         """Features for every step of `inputs` (the target with BOS before it), one row per sentence."""
-        embedded = sequence_dropout(self.embedding(inputs), self.dropout, noise, "decoder.in")
+        embedded = sequence_dropout(self.embedding(inputs, noise, "target.words"), self.dropout, noise, "decoder.in")
         run, state = self._run(noise, like=embedded), self.start(source)
+        penalized = noise is not None and bool(self.config.ar or self.config.tar)
         if not self.fed_size and all(part.stateless for part in self._attentions()):
-            features, looked = self._all_steps(embedded, state, source, run, noise)
-            return features, trace(looked if keep_weights else replace(looked, weights=[]))
+            features, looked, top = self._all_steps(embedded, state, source, run, noise)
+            looked = looked if keep_weights else replace(looked, weights=[])
+            return features, self._trace(looked, top if penalized else None)
         gates = self._project(embedded)  # every step's, in one product
         found: list[Tensor] = []
+        tops: list[Tensor] = []
         looks: list[Looked] = []
         for t, (gates_t, embedded_t) in enumerate(zip(gates.unbind(1), embedded.unbind(1), strict=True)):
             now = None if noise is None else noise.under(f"step.{t}")
             features, state, looked = self._advance(gates_t, embedded_t, state, source, run, now)
             found.append(features)
+            if penalized:
+                tops.append(self._top(state))
             looks.append(Looked(weights=looked.weights if keep_weights else [], aux=looked.aux))
-        return torch.stack(found, 1), trace(stacked(looks))
+        return torch.stack(found, 1), self._trace(stacked(looks), torch.stack(tops, 1) if penalized else None)
+
+    def _trace(self, looked: Looked, tops: Float[Tensor, "batch tgt_len hidden"] | None) -> Trace:
+        """What is told of all looks, with the penalties of the top layer's outputs where they are given."""
+        told = trace(looked)
+        if tops is None:
+            return told
+        penalty = activation_penalty(tops, self.config.ar, self.config.tar)
+        return replace(told, penalty=penalty if told.penalty is None else told.penalty + penalty)
+
+    def read(
+        self, tokens: Int[Tensor, "batch steps"], state: State, source: DecoderSource
+    ) -> tuple[Float[Tensor, "batch steps features"], State]:
+        """Features of some steps from a state, and the state after them: `step` for many, where nothing is attended to
+        and nothing fed back, so that a text can be read in pieces of any size."""
+        assert not self.fed_size and not self._attentions(), "a decoder that looks back reads step by step"
+        embedded = self.embedding(tokens)
+        run = self._run(None)
+        output, _, after = self._all_cells(embedded, state, run)
+        looked, _ = self.attentions(output, source.attended, {}, None)
+        return self._features(output, looked.contexts, embedded, run), after
 
     def loss(
         self,
@@ -264,9 +276,17 @@ class RecurrentDecoder(nn.Module):
             for depth in range(1, len(self.cells)):
                 masks[depth] = sequence_mask(like, hidden, self.dropout, noise, f"decoder.{depth}")
             feature_mask = sequence_mask(like, hidden, self.dropout, noise, "decoder.features")
+        drop, dropped = self.config.weight_drop, cast("list[Tensor | None]", [None] * len(self.cells))
+        if noise is not None and drop:
+            weights = [(cell.recurrent_weight, f"decoder.{depth}.weights") for depth, cell in enumerate(self._cells())]
+            dropped = [dropout(weight, drop, noise, name) for weight, name in weights]
         return _Run(
+            dropped=dropped,
             fed=LoopProduct(first[:, self.embedding.dim :]),
-            recurrent=[LoopProduct(cell.recurrent_weight) for cell in self._cells()],
+            recurrent=[
+                LoopProduct(cell.recurrent_weight if weight is None else weight)
+                for cell, weight in zip(self._cells(), dropped, strict=True)
+            ],
             combine=LoopProduct(self.combine.weight),
             masks=masks,
             feature_mask=feature_mask,
@@ -333,15 +353,23 @@ class RecurrentDecoder(nn.Module):
 
     def _all_steps(
         self, embedded: Tensor, state: State, source: DecoderSource, run: _Run, noise: Noise | None
-    ) -> tuple[Float[Tensor, "batch tgt_len features"], Looked]:
+    ) -> tuple[Float[Tensor, "batch tgt_len features"], Looked, Float[Tensor, "batch tgt_len hidden"]]:
         """All tokens at once, when nothing that attention finds is fed back: the fast form of the loop."""
-        output = embedded
+        output, top, _ = self._all_cells(embedded, state, run)
+        looked, _ = self.attentions(output, source.attended, {}, noise)
+        return self._features(output, looked.contexts, embedded, run), looked, top
+
+    def _all_cells(
+        self, embedded: Tensor, state: State, run: _Run
+    ) -> tuple[Float[Tensor, "batch tgt_len hidden"], Float[Tensor, "batch tgt_len hidden"], State]:
+        """What comes out on top, the top cell's share of it, and the state after them."""
+        output, top, after = embedded, embedded, State()
         for depth, cell in enumerate(self._cells()):
             start = tuple(state[f"{name}.{depth}"] for name in cell.state_names)
-            parts, _ = cell.sequence(_drop(output, run.masks[depth]), None, start)
-            output = output + parts if self.config.residual and depth > 0 else parts
-        looked, _ = self.attentions(output, source.attended, {}, noise)
-        return self._features(output, looked.contexts, embedded, run), looked
+            top, final = cell.sequence(_drop(output, run.masks[depth]), None, start, run.dropped[depth])
+            after |= {f"{name}.{depth}": part for name, part in zip(cell.state_names, final, strict=True)}
+            output = output + top if self.config.residual and depth > 0 else top
+        return output, top, after
 
 
 def _pointed(source: DecoderSource, weights: Tensor | None) -> Pointed | None:

@@ -10,7 +10,7 @@ Each step the decoder scores every next token of every living beginning; then fo
 Nothing is computed across sentences, and ties go to the lower index, so outputs do not depend on the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -65,6 +65,28 @@ def search(
     while run.lanes.live.any():
         run.advance()
     return read_outputs(run.results.entries, run.trellis, sentences, config.n_best, src_valid)
+
+
+@torch.inference_mode()
+def as_chosen(
+    decoder: Decoder, source: Any, config: SearchConfig, *, prefix: Sequence[int] = (), number: int = 0
+) -> Iterator[int]:
+    """The tokens of `search` for one sentence, each as soon as it is chosen, without those of the prefix and the end.
+
+    Greedy search or one sample: a beam has chosen nothing before its end. `number` is the sentence's, for sampling.
+    """
+    if config.width > 1 or config.samples > 1:
+        raise RegardError("token by token: for greedy search or a single sample; set search.method to sample.")
+    lanes, row = open_lanes(source, config, [prefix], [number], row_multiple(decoder))
+    run, sentences, src_valid = _Run(decoder, source.select(row), config, lanes, False), source.rows, source.valid
+    told = len(prefix)
+    while run.lanes.live.any():
+        run.advance()
+        if run.lanes.live.any() and run.step > told:
+            told += 1
+            yield int(run.tokens[0])
+    [[found]] = read_outputs(run.results.entries, run.trellis, sentences, 1, src_valid)
+    yield from found.tokens[told:]  # the last one, where a limit has cut it off
 
 
 class _Run:

@@ -26,7 +26,7 @@ class Trace:
     weights: Float[Tensor, "batch tgt_len src_len"] | None = None
     """attention to the first memory; None for a decoder without attention, or when not asked for"""
     penalty: Float[Tensor, "batch tgt_len"] | None = None
-    """what attention adds to each token's loss, in nats"""
+    """what attention and regularization add to each token's loss, in nats"""
     sampled: tuple[Sampled, ...] = ()
 
 

@@ -1,25 +1,29 @@
 """Encoders: from embedded steps to a `Memory`. One file each, one line here."""
 
+from typing import Any
+
 from regard.attend.memory import Memory, select_memory
 from regard.encode.birnn import BiRNN
 from regard.encode.flow import Flow
 from regard.encode.hierarchical import Hierarchical
+from regard.encode.nothing import Nothing
 from regard.encode.segments import segment_ids
 from regard.encode.self_attentive import SelfAttentive
 
 ENCODERS = {"birnn": BiRNN, "self_attentive": SelfAttentive}
-"""What `model.encoder` in a recipe may name."""
+"""Those that read any sequence."""
 
-DOCUMENT_ENCODERS = {**ENCODERS, "hierarchical": Hierarchical}
-"""The same for tasks whose sources come in segments, and which tell the encoder `levels`."""
+OPTIONAL_ENCODERS: dict[str, Any] = {**ENCODERS, "hierarchical": Hierarchical, "none": Nothing}
+"""What `model.encoder` in a recipe may name: also where sources are turns, and where there is no source."""
 
 __all__ = [
-    "DOCUMENT_ENCODERS",
     "ENCODERS",
+    "OPTIONAL_ENCODERS",
     "BiRNN",
     "Flow",
     "Hierarchical",
     "Memory",
+    "Nothing",
     "SelfAttentive",
     "segment_ids",
     "select_memory",

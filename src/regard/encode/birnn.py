@@ -1,7 +1,7 @@
 """The recurrent encoder: layers of cells, in one direction or both."""
 
 from collections.abc import Iterable
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -40,6 +40,19 @@ class BiRNN(nn.Module):
         """Both directions: each step then knows what follows it."""
         residual: bool = False
         """Add a layer's input to its output from the second layer on (He et al. 2016); for 3 layers and more."""
+
+        @property
+        def memory_dim(self) -> int:
+            """Features of each step of the memory."""
+            return self.hidden * (2 if self.bidirectional else 1)
+
+    by_turns = False
+    """whether it has to be told where turns end"""
+
+    @staticmethod
+    def conflict(config: Any, attended: bool) -> str | None:
+        """Why it cannot work with a decoder that attends, or does not, if it cannot: it always can."""
+        return None
 
     def __init__(self, config: Config, *, input_size: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The encoder of documents: words make sentences, sentences make a document."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -73,6 +73,28 @@ class Hierarchical(nn.Module):
         memory: Literal["top", "bottom"] = "top"
         """Steps of the memory: those of the highest level, or those of the lowest with the states of all above."""
 
+        @property
+        def memory_dim(self) -> int:
+            """Features of each step of the memory."""
+            return super().memory_dim * (self.depth if self.memory == "bottom" else 1)
+
+    by_turns = True
+
+    @staticmethod
+    def conflict(config: Any, attended: bool) -> str | None:
+        """A decoder tells it of turns alone, shows attention over words, and adds no penalty to its loss."""
+        penalty = getattr(config.pooling, "penalty", 0)
+        if config.depth != 2:
+            return f"encoder hierarchical reads words and turns: depth is 2, found {config.depth}"
+        if penalty:
+            return f"encoder.pooling.penalty {penalty:g} is not part of a decoder's loss: set it to 0"
+        if attended and config.memory == "top":
+            return (
+                "encoder hierarchical: attention is shown over words, and memory top has turns: set "
+                "model.encoder.memory to bottom"
+            )
+        return None
+
     def __init__(self, config: Config, *, input_size: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
@@ -85,7 +107,7 @@ class Hierarchical(nn.Module):
                 pooling = POOLINGS[config.pooling.type](config.pooling, **sizes)
                 self.poolings.append(pooling)
                 input_size = pooling.dim
-        self.dim = recurrence.dim * (config.depth if config.memory == "bottom" else 1)
+        self.dim = config.memory_dim
         """features of each step of the memory"""
         self.summary_size = recurrence.summary_size
 

@@ -27,9 +27,7 @@ class PackedBiRNN:
     def __init__(self, encoder: BiRNN, linear: Linear = PackedLinear) -> None:
         assert self.takes(encoder), "ask `takes` first"
         self.residual, self.hidden = encoder.config.residual, encoder.config.hidden
-        self.layers = [
-            [pack_cell(cell, linear, steps=False) for cell in directions] for directions in _layers(encoder)
-        ]
+        self.layers = [[pack_cell(cell, linear, steps=False) for cell in directions] for directions in _layers(encoder)]
 
     @staticmethod
     def takes(encoder: object) -> bool:
@@ -69,9 +67,7 @@ def _layers(encoder: BiRNN) -> list[list[Cell]]:
     return [list(cast("Iterable[Cell]", directions)) for directions in encoder.layers]
 
 
-def _turned(
-    x: Float[Tensor, "steps batch dim"], turn: Int[Tensor, "steps batch"]
-) -> Float[Tensor, "steps batch dim"]:
+def _turned(x: Float[Tensor, "steps batch dim"], turn: Int[Tensor, "steps batch"]) -> Float[Tensor, "steps batch dim"]:
     """Each row's real steps backwards."""
     return x.gather(0, turn.unsqueeze(-1).expand_as(x))
 

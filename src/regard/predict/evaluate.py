@@ -26,7 +26,6 @@ from regard.predict.predictor import BATCH, Predictor
 from regard.predict.stream import CHUNK
 from regard.score import Interval, interval, perplexity
 from regard.score.metric import Metric
-from regard.tasks.text import short_enough, teacher_forced_scores
 
 SPLITS = ("train", "valid", "test")
 
@@ -138,13 +137,13 @@ def evaluate(
     outputs: list[str] = []
     refused = 0
     began = time.perf_counter()
-    for first in range(0, len(sources), CHUNK):  # so that memory holds tokens of a chunk only
+    metrics = predictor.task.scorers()
+    for first in range(0, len(sources) if metrics else 0, CHUNK):  # so that memory holds tokens of a chunk only
         together = sources[first : first + CHUNK]
         found = predictor.predict(together, search=config, batch=batch, first=first, done=done)
         outputs += [several[0].text for several in found]
         refused += sum(several[0].problem is not None for several in found)
     seconds = time.perf_counter() - began
-    metrics = predictor.task.scorers()
     statistics = {metric.name: metric.statistics(outputs, references) for metric in metrics}
     forced = _forced(predictor, data.pairs, kept)
     return Evaluation(
@@ -157,7 +156,7 @@ def evaluate(
         signatures={metric.name: metric.signature(references) for metric in metrics},
         perplexity=forced["perplexity"],
         accuracy=forced.get("accuracy"),
-        sentences=len(outputs),
+        sentences=len(sources),
         refused=refused,
         unscored=len(data.pairs) - len(kept),
         bad=data.pairs.meta["bad"],
@@ -175,7 +174,9 @@ def _trained_approximately(predictor: Predictor) -> list[str]:
 
 def _scored(predictor: Predictor, data: Examples) -> Indices:
     """The pairs of which the predictor reads both sides: `predictor.score` refuses the same ones."""
-    kept = short_enough(data.pairs, predictor.max_source_length, data.name)
+    kept = predictor.task.scored(data.pairs, predictor.max_source_length, data.name)
+    if predictor.task.continues:
+        return kept
     texts = [(data.pairs.source_text(int(i)), data.pairs.target_texts(int(i))[0]) for i in kept]
     return kept[[max(map(len, both)) <= predictor.max_characters for both in texts]]
 
@@ -184,7 +185,9 @@ def _forced(predictor: Predictor, pairs: Pairs, kept: Indices) -> dict[str, floa
     """Perplexity per target token, ends counted; for one model token accuracy too."""
     if len(predictor.members) == 1:
         member = predictor.members[0]
-        return teacher_forced_scores(member.model, pairs, predictor.recipe.train.batch_tokens, kept)
+        return predictor.task.told(member.model, pairs, kept)
+    if predictor.task.continues:
+        raise RegardError("evaluate: perplexity of several language models together is not to be had; name one run.")
     chosen = kept.tolist()
     told = predictor.score([pairs.source_text(i) for i in chosen], [pairs.target_texts(i)[0] for i in chosen])
     tokens = sum(len(one.token_log_probs) for one in told)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from regard.data.tokenizer import BOS, EOS, PAD
 from regard.decode.config import SearchConfig
-from regard.decode.engine import equal_length_batches
+from regard.decode.engine import equal_length_batches, layout
 from regard.decode.lanes import ROW_MULTIPLE
 from regard.decode.outputs import Hypothesis
 from regard.decode.rank import Rank
@@ -39,7 +39,7 @@ def score_forced(
     filled up to a multiple, so that no pair's numbers depend on the others.
     """
     found: list[Hypothesis | None] = [None] * len(sources)
-    for rows in equal_length_batches([len(source) for source in sources], batch_sentences):
+    for rows in equal_length_batches(list(map(layout, sources)), batch_sentences):
         filled = rows + rows[:1] * (-len(rows) % ROW_MULTIPLE)
         told = [list(targets[row]) for row in filled]
         ids = torch.tensor([[*sources[row], EOS] for row in filled], device=device)

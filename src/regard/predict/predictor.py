@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from regard.data.config import MOST_TOKENS, POINTERS
+from regard.data.text import last_turns
 from regard.decode.config import SearchConfig
-from regard.decode.engine import decode_sentences
+from regard.decode.engine import decode_sentences, prepare_sources
 from regard.decode.ensemble import Ensemble
 from regard.decode.outputs import Hypothesis
 from regard.decode.protocol import Decoder
+from regard.decode.search import as_chosen
 from regard.errors import RegardError
 from regard.predict.forced import score_forced
 from regard.predict.member import Member
@@ -38,6 +41,8 @@ class _Read:
     text: str
     ids: list[int]
     problem: str | None = None
+    begun: list[int] = field(default_factory=list)
+    """what the output has to begin with"""
 
 
 class Predictor:
@@ -95,6 +100,8 @@ class Predictor:
     ) -> list[list[Prediction]]:
         """The n-best outputs of each text, best first, in the order of the texts; one at least for each.
 
+        Of task write the texts are beginnings, which outputs begin with.
+
         search      how to search; default: the recipe's, changed by `options` (beam=, n_best=, temperature=, …)
         batch       sentences at a time: memory and speed, never the result
         prefix      text that every output begins with, or one for each text
@@ -104,22 +111,21 @@ class Predictor:
         name        what to call text i in errors; default: its number from 1
         done        called with the number of texts after each batch
         """
-        config = choose(search or self.recipe.search, options)
+        config = self.task.open_ended(choose(search or self.recipe.search, options))
         self._check_attention(attention)
         if batch < 1:
             raise RegardError(f"batch: {batch} sentences; at least one is needed.")
-        read = self._read(texts)
+        read = self._asked(texts, prefix)
         if strict:
             for i, one in enumerate(read):
                 if one.problem:
                     raise RegardError(f"{name(i) if name else f'text {first + i + 1}'}: {one.problem}")
         blank = [END_MARK] if attention else None
         answers = [[Prediction(problem=one.problem, source_tokens=blank)] for one in read]
-        live = [i for i, one in enumerate(read) if one.ids]
+        live = [i for i, one in enumerate(read) if self._said(one)]
         if done is not None and len(live) < len(read):
             done(len(read) - len(live))
-        forced = self._prefix_ids(prefix, len(texts))
-        for chosen, size in self._batch_sizes([len(read[i].ids) for i in live], config, batch):
+        for chosen, size in self._batch_sizes([self._said(read[i]) for i in live], config, batch):
             rows = [live[i] for i in chosen]
             found = decode_sentences(
                 self._encode,
@@ -127,7 +133,7 @@ class Predictor:
                 [read[row].ids for row in rows],
                 config,
                 batch_sentences=size,
-                prefix=None if forced is None else [forced[row] for row in rows],
+                prefix=[read[row].begun for row in rows] if any(read[row].begun for row in rows) else None,
                 ids=[first + row for row in rows],
                 keep_weights=attention,
                 device=self.members[0].device,
@@ -137,6 +143,33 @@ class Predictor:
                 unnamed = self.tokenizers["source"].unnamed(read[row].text)
                 answers[row] = [self._finish(one, read[row].ids, unnamed, attention) for one in hypotheses]
         return answers
+
+    @torch.inference_mode()
+    def as_written(
+        self, text: str, *, search: SearchConfig | None = None, number: int = 0, **options: Any
+    ) -> Iterator[str]:
+        """The output for one text, in pieces, each as soon as it is chosen: that of `predict`, put together.
+
+        Of task write, what goes on from the text, without it. Greedy search or a single sample, as an option or in the
+        recipe; `number` is what `first` is in `predict`.
+        """
+        config = self.task.open_ended(choose(search or self.recipe.search, options))
+        [one] = self._asked([text], None)
+        if one.problem:
+            raise RegardError(f"text: {one.problem}")
+        if not one.ids and not self.task.continues:
+            return
+        source = prepare_sources(self._encode, self.decoder, [one.ids], self.members[0].device)
+        unnamed, tokens = self.tokenizers["source"].unnamed(one.text), list(one.begun)
+        shown = found = self.task.finish(tokens, self.tokenizers, unnamed)
+        for token in as_chosen(self.decoder, source, config, prefix=one.begun, number=number):
+            tokens.append(token)
+            found = self.task.finish(tokens, self.tokenizers, unnamed)
+            if not found.endswith("\ufffd"):  # a character of which there are some bytes yet
+                yield found[len(shown) :]
+                shown = found
+        if found != shown:
+            yield found[len(shown) :]
 
     def score(
         self,
@@ -186,10 +219,29 @@ class Predictor:
         memories = [member.encode(ids, lengths) for member in self.members]
         return memories[0] if len(memories) == 1 else memories
 
+    def _asked(self, texts: Sequence[str], prefix: str | Sequence[str] | None) -> list[_Read]:
+        """Texts as search takes them: sources, or, of task write, what outputs begin with."""
+        if self.task.continues:
+            if prefix is not None:
+                raise RegardError("prefix: outputs begin with the texts themselves; leave it out.")
+            return [_Read(one.text, [], one.problem, one.ids) for one in self._read(texts, "target")]
+        read, begun = self._read(texts), self._prefix_ids(prefix, len(texts))
+        return [replace(one, begun=ids) for one, ids in zip(read, begun, strict=True)] if begun else read
+
+    def _said(self, one: _Read) -> int:
+        """Tokens of what was asked. Nothing asked has an empty answer, whatever it was to begin with."""
+        return len(one.begun if self.task.continues else one.ids)
+
     def _read(self, texts: Sequence[str], side: str = "source") -> list[_Read]:
-        """Ids of each text, or why it is refused; characters first, as tokenising a book takes its time."""
+        """Ids of each text, or why it is refused; characters first, as tokenising a book takes its time. Where the
+        recipe reads the beginning alone, or the last turns, the rest is no reason."""
         if isinstance(texts, str):
             raise RegardError("predict: expected a list of texts, found one text; put it in a list.")
+        config = self.tokenizers[side].config
+        if config.truncate is not None:
+            texts = [text[: self.max_characters] for text in texts]
+        elif config.turns is not None:
+            texts = [last_turns(text, config.turns) for text in texts]
         shorter = "shorten it, split it, or raise max_source_length (--max-source-length)."
         short = [text if len(text) <= self.max_characters else "" for text in texts]
         read = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from regard.decode.config import SearchConfig
 from regard.errors import RegardError
+from regard.predict.documents import Documents
 from regard.predict.lines import Line
 from regard.predict.prediction import Prediction
 from regard.predict.predictor import BATCH, Predictor
@@ -30,7 +31,7 @@ class Answer:
 
 
 def answers(
-    predictor: Predictor,
+    predictor: Predictor | Documents,
     lines: Iterable[Line],
     search: SearchConfig,
     *,

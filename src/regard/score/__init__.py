@@ -9,6 +9,8 @@ A value is a function of statistics summed over sentences, so an interval is a m
     metric.py        what a metric is: statistics per sentence, a value of their sum
     translation.py   BLEU, chrF, TER (sacreBLEU)
     edits.py         WER, PER, CER, exact
+    distinct.py      distinct-1, distinct-2
+    rouge.py         ROUGE-1, ROUGE-2, ROUGE-L (rouge-score)
     bootstrap.py     interval, paired
     perplexity.py    perplexity of summed log-probabilities
 """
@@ -16,9 +18,11 @@ A value is a function of statistics summed over sentences, so an interval is a m
 from __future__ import annotations
 
 from regard.score.bootstrap import Interval, Paired, interval, paired
+from regard.score.distinct import Distinct1, Distinct2
 from regard.score.edits import Cer, Exact, Per, Wer
 from regard.score.metric import Metric
 from regard.score.perplexity import perplexity
+from regard.score.rouge import Rouge1, Rouge2, RougeL
 from regard.score.translation import Bleu, Chrf, Ter
 
 METRICS: dict[str, type[Metric]] = {
@@ -29,6 +33,11 @@ METRICS: dict[str, type[Metric]] = {
     "per": Per,
     "cer": Cer,
     "exact": Exact,
+    "rouge1": Rouge1,
+    "rouge2": Rouge2,
+    "rougel": RougeL,
+    "distinct1": Distinct1,
+    "distinct2": Distinct2,
 }
 
 __all__ = ["METRICS", "Interval", "Metric", "Paired", "interval", "paired", "perplexity"]

@@ -12,5 +12,7 @@ class ScoreConfig(Config):
 
     tokenize: Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab"] = "13a"
     """sacreBLEU's tokenizer for BLEU; 13a is its default. `none` for text that is tokenised already."""
+    stem: bool = False
+    """Compare stems of English words in ROUGE (Porter's stemmer); off, as in the rouge-score package."""
     lowercase: bool = False
     """Compare lower-cased texts in BLEU and chrF; off: case is part of the output. TER always does, as tercom."""

@@ -32,6 +32,7 @@ class Metric(Config):
     label: ClassVar[str]  # as papers write it
     higher_is_better: ClassVar[bool]
     unit: ClassVar[str] = ""  # "%" for rates
+    of_outputs_alone: ClassVar[bool] = False  # no reference is looked at, and a row may depend on those before it
 
     def corpus(self, hypotheses: Sequence[str], references: References) -> float:
         """The value over all sentences."""

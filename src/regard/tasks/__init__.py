@@ -1,7 +1,10 @@
 """Tasks: one file each, one line here."""
 
+from regard.tasks.reply import Reply
+from regard.tasks.summarize import Summarize
 from regard.tasks.transduce import Transduce
 from regard.tasks.translate import Translate
+from regard.tasks.write import Write
 
-TASKS = {"translate": Translate, "transduce": Transduce}
+TASKS = {"translate": Translate, "transduce": Transduce, "summarize": Summarize, "reply": Reply, "write": Write}
 """What `task:` in a recipe may name."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 
 from torch import nn
 
-from regard.data.batches import Batch
+from regard.data.batches import Batch, Examples
 from regard.data.prepare import Pairs, Prepared
 from regard.data.tokenizer import NOTHING, Tokenizer
 from regard.model import LossSums
@@ -36,6 +36,9 @@ class Task(Protocol):
 
     def build(self, tokenizers: Mapping[str, Tokenizer]) -> nn.Module:
         """The model, its first weights a function of the recipe's seed."""
+
+    def training(self, prepared: Prepared, seed: int) -> Examples:
+        """What is learned from: the training pairs, with what the recipe makes of them."""
 
     def loss(self, model: nn.Module, batch: Batch, noise: Noise | None) -> LossSums:
         """Sums over the batch's target tokens."""

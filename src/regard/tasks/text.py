@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from regard.data.augment import Augmented, augmented
 from regard.data.batches import Batch, BatchPlan, Indices, collate
 from regard.data.config import MOST_TOKENS
 from regard.data.prepare import Pairs, Prepared, prepare
@@ -27,6 +28,11 @@ class TextTask:
 
     summary: ClassVar[str]
     default_metric: ClassVar[str]
+    continues: ClassVar[bool] = False
+    """whether texts to be answered are beginnings, which outputs go on from, rather than sources"""
+
+    converses: ClassVar[bool] = False
+    """whether texts to be answered are the turns of a conversation, with tabs between"""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -59,6 +65,9 @@ class TextTask:
             target_vocab=tokenizers["target"].size,
         )
 
+    def training(self, prepared: Prepared, seed: int) -> Pairs | Augmented:
+        return augmented(prepared.train, prepared.tokenizers, self.recipe.train, seed)
+
     def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
         train = self.recipe.train
         return model.loss(batch, smoothing=train.label_smoothing, noise=noise, sampled=train.sampled_softmax)
@@ -71,6 +80,18 @@ class TextTask:
         self, tokens: Sequence[int], tokenizers: Mapping[str, Tokenizer], unnamed: Mapping[int, str] = NOTHING
     ) -> str:
         return tokenizers["target"].decode(tokens, unnamed)
+
+    def scored(self, pairs: Pairs, longest: int, name: str) -> Indices:
+        """The pairs that perplexity and accuracy are of."""
+        return short_enough(pairs, longest, name)
+
+    def told(self, model: Seq2Seq, pairs: Pairs, kept: Indices) -> dict[str, float]:
+        """Perplexity and accuracy of these pairs' targets, as they are known beforehand."""
+        return teacher_forced_scores(model, pairs, self.recipe.train.batch_tokens, kept)
+
+    def open_ended(self, search: SearchConfig) -> SearchConfig:
+        """The search, for outputs that have no source whose length says something about theirs."""
+        return search
 
     def validate(self, model: Seq2Seq, prepared: Prepared, *, full: bool) -> dict[str, float]:
         """Perplexity and token accuracy over all pairs; text metrics of greedy outputs on the first
@@ -99,8 +120,8 @@ class TextTask:
                 best[0].tokens, prepared.tokenizers, prepared.tokenizers["source"].unnamed(sources[i])
             )
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
-        kept = short_enough(prepared.valid, MOST_TOKENS, "data.valid")
-        return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens, kept)}
+        kept = self.scored(prepared.valid, MOST_TOKENS, "data.valid")
+        return {**scores, **self.told(model, prepared.valid, kept)}
 
 
 def greedy(search: SearchConfig) -> SearchConfig:

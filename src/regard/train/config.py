@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -36,6 +36,20 @@ class TrainConfig(Config):
     matrix products to run near their best rate; more would only mean fewer updates."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are added before an update; 1: more only where memory is too small."""
+
+    hallucinated: float = Field(0.0, ge=0)
+    """Train on so many times as many examples more that have another stem: the letters that source and target have in
+    common are drawn anew. For inflection from few hundred forms, where 10,000 in all is usual; it needs
+    data.shared_vocabulary; 0: what the data has."""
+    joined: float = Field(0.0, ge=0, le=10)
+    """Train on so many times as many examples more, each of two pairs, one after the other with a space between; 1 for
+    a few hundred or thousand words or sentences; 0: what the data has."""
+
+    window: int = Field(128, ge=1)
+    """Of task write: tokens of the text that are learned at once, and as far as gradients reach."""
+    window_context: int = Field(0, ge=0)
+    """Tokens that are read before a window, and not learned from again; they come on top of batch_tokens. 0: a window
+    begins from nothing."""
 
     # Optimizer
     learning_rate: float = Field(2e-3, gt=0)
@@ -82,8 +96,13 @@ class TrainConfig(Config):
     # Starting point
     init_from: str | None = None
     """Run folder whose weights are the start (fine-tuning); null: random weights."""
+    init_parts: list[str] = Field([])
+    """Patterns of the parameter names that are taken from there, such as `encoder.*`; default: all that fit."""
     frozen: list[str] = Field([])
     """Patterns of parameter names that stay as they are, such as `encoder.*`; default: everything learns."""
+    rates: list[tuple[str, Annotated[float, Field(gt=0)]]] = Field([])
+    """Patterns of parameter names, each with their learning rate as a share of the others': [[encoder.*, 0.1]] keeps
+    what was learned elsewhere close to what it was. The first pattern that matches counts."""
     pretrained: PretrainedConfig = PretrainedConfig()
     """Word vectors to start the embeddings from."""
 
@@ -112,6 +131,12 @@ class TrainConfig(Config):
     def approximations(self) -> list[str]:
         """What is not computed exactly, in words, for whatever shows a result."""
         return [f"trained with a softmax over {self.sampled_softmax:,} sampled words"] if self.sampled_softmax else []
+
+    @model_validator(mode="after")
+    def _parts_of_a_run(self) -> TrainConfig:
+        if self.init_parts and self.init_from is None:
+            raise ValueError("init_parts: parts of which run? Name it as init_from")
+        return self
 
     @field_validator("betas")
     @classmethod

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from regard.data.batches import Batch, BatchPlan, Indices, collate
+from regard.data.batches import Batch, BatchPlan, Examples, Indices
 from regard.errors import RegardError
 from regard.ops.noise import Noise
 from regard.train.average import Average
@@ -52,6 +52,7 @@ class Learnable(Protocol):
     def metrics(self) -> Mapping[str, bool]: ...
     @property
     def default_metric(self) -> str: ...
+    def training(self, prepared: Any, seed: int) -> Examples: ...
     def loss(self, model: Any, batch: Batch, noise: Noise | None) -> LossSums: ...
     def validate(self, model: Any, prepared: Any, *, full: bool) -> dict[str, float]: ...
 
@@ -79,11 +80,11 @@ class Trainer:
         self.metric = config.metric or task.default_metric
         if self.metric not in task.metrics:
             raise RegardError(f"train.metric: this task reports {', '.join(task.metrics)}, found {self.metric!r}.")
-        self.pairs = prepared.train
+        self.examples = task.training(prepared, seed)
         self.group_size = config.accumulate * ranks.size
         self.plan = BatchPlan(
-            self.pairs.source_lengths,
-            self.pairs.target_lengths,
+            self.examples.source_lengths,
+            self.examples.target_lengths,
             tokens=config.batch_tokens,
             seed=seed,
             ranks=self.group_size,
@@ -139,11 +140,11 @@ class Trainer:
 
     def _update(self, group: Sequence[Indices]) -> None:
         """One step of the optimiser over a group of batches; this process does every `ranks.size`-th of them."""
-        sums = Sums.of(self.pairs, group)
+        sums = Sums.of(self.examples, group)
         # Per batch its loss, then nll and correct tokens: one small tensor, read back once.
         figures = torch.zeros(len(group) + 2, dtype=torch.float64, device=self.device)
         for place in range(self.ranks.rank, len(group), self.ranks.size):
-            batch = collate(self.pairs, group[place]).to(self.device)
+            batch = self.examples.batch(group[place]).to(self.device)
             noise = Noise(self.seed, self.state.update, place)
             found = self.task.loss(self.model, batch, noise)
             (found.loss / sums.tokens).backward()
@@ -156,7 +157,7 @@ class Trainer:
         norm = self.optimiser.norm()
         *losses, nll, correct, length = [*figures.tolist(), norm.item()]
         if not all(map(math.isfinite, (*losses, length))):
-            raise not_finite(self.pairs, group, losses, length, self.state, self.run.path)
+            raise not_finite(self.examples, group, losses, length, self.state, self.run.path)
         self.optimiser.step(self._rate(), norm)
         self.average.after_update(self.state.update)
         sums.loss, sums.nll, sums.correct = math.fsum(losses), nll, correct

@@ -192,7 +192,7 @@ def _start(model: nn.Module, config: TrainConfig, prepared: Any, display: Displa
     """Weights from another run, vectors from files; what was taken from them."""
     start: dict[str, Any] = {}
     if config.init_from:
-        start["init_from"] = taken = start_from(Run(config.init_from), model, prepared.tokenizers)
+        start["init_from"] = taken = start_from(Run(config.init_from), model, prepared.tokenizers, config.init_parts)
         rows = "".join(f", {count} rows of {name}" for name, count in taken["rows"].items())
         new = f"; new: {', '.join(taken['new'])}" if taken["new"] else ""
         display.line(f"from {config.init_from}: {len(taken['copied'])} tensors{rows}{new}")
@@ -214,7 +214,7 @@ def _facts(
         "seed": recipe.seed,
         "parameters": sum(p.numel() for p in model.parameters()),
         "learning": learning,
-        "examples": len(trainer.pairs),
+        "examples": len(trainer.examples),
         "batches_per_epoch": trainer.batches,
         "threads": torch.get_num_threads(),
         "processes": ranks.size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from regard.data.tokenizer import RESERVED, Tokenizer
 from regard.errors import RegardError
+from regard.train.optimise import matching
 from regard.train.runfolder import Run
 from regard.train.weights import model_tensors
 
@@ -26,17 +27,23 @@ ROWS = {
 
 
 @torch.no_grad()
-def start_from(run: Run, model: nn.Module, tokenizers: Mapping[str, Tokenizer]) -> dict[str, Any]:
+def start_from(
+    run: Run, model: nn.Module, tokenizers: Mapping[str, Tokenizer], parts: Sequence[str] = ()
+) -> dict[str, Any]:
     """Copy what `run` and `model` share: tensors of one name and shape, and the rows of pieces in both vocabularies.
+
+    parts   patterns of the names that are wanted; none: all
 
     Returns what was and was not: {"copied": names, "rows": {name: "shared of all"}, "new": names, "unused": names}.
     """
-    given = run.weights()
+    stored = run.weights()
+    given = {TABLES["target"]: stored[TABLES["source"]], **stored}  # one table for both is stored under its first name
     before = run.tokenizers()
     report: dict[str, Any] = {"run": str(run.path), "copied": [], "rows": {}, "new": [], "unused": []}
     wanted = model_tensors(model)
+    matched = matching(model, parts, "train.init_parts")
     for name, target in wanted.items():
-        source = given.get(name)
+        source = given.get(name) if not parts or name in matched else None
         if source is None or source.shape[1:] != target.shape[1:] or source.ndim != target.ndim:
             report["new"].append(name)
         elif name in ROWS:
@@ -48,8 +55,8 @@ def start_from(run: Run, model: nn.Module, tokenizers: Mapping[str, Tokenizer]) 
             report["copied"].append(name)
         else:
             report["new"].append(name)
-    report["unused"] = [name for name in given if name not in wanted]
-    if not report["copied"]:
+    report["unused"] = [name for name in stored if name not in wanted]
+    if not report["copied"] and not (parts and report["rows"]):
         raise RegardError(
             f"train.init_from: {run.path} shares no tensor's name and shape with this recipe's model: give both the "
             f"same model section."

@@ -1,0 +1,203 @@
+"""Language models: windows of a stream, perplexity that knows no chunks, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+import regard
+from regard.cli import load_command
+from regard.data.report import render
+from regard.data.tokenizer import BOS, EOS, PAD
+from regard.data.windows import Windows
+from regard.errors import RegardError
+from regard.predict.evaluate import evaluate, split_examples
+from regard.recipe import Recipe
+from regard.tasks import TASKS
+from regard.tasks.write import stream_scores
+
+pytestmark = pytest.mark.usefixtures("no_shape_checks")
+
+TOKENS = np.arange(10, 33, dtype=np.int32)
+
+
+# Windows
+
+
+@pytest.mark.parametrize("context", [0, 3, 8, 100])
+def test_every_token_is_learned_once_with_what_is_before_it(context: int) -> None:
+    windows = Windows(TOKENS, steps=8, context=context)
+    assert len(windows) == 3 and (windows.target_lengths + 1).tolist() == [8, 8, 7]
+    batch, learned = windows.batch([2, 0, 1]), []
+    for row, begin in enumerate((16, 0, 8)):
+        told, right = batch.target_in[row].tolist(), batch.target_out[row].tolist()
+        real = [place for place, token in enumerate(right) if token != PAD]
+        assert real == list(range(real[0], real[-1] + 1)) and right[real[0]] == TOKENS[begin]
+        assert real[0] == min(context, begin)  # as much as there is
+        for place in range(real[-1] + 1):
+            at = begin - real[0] + place  # where in the stream
+            assert told[place] == (TOKENS[at - 1] if at else BOS)
+        learned += [right[place] for place in real]
+    assert sorted(learned) == TOKENS.tolist() and batch.tokens == 23
+    assert batch.source.tolist() == [[EOS]] * 3
+
+
+# Runs
+
+TEXT = "the cat sat on the mat.\n\nthe dog sat on the log.\n" * 40
+
+
+def recipe(folder: Path, **more: Any) -> Recipe:
+    with gzip.open(folder / "text.txt.gz", "wt", encoding="utf-8") as file:
+        file.write(TEXT)
+    split = {"text": "text.txt.gz"}
+    data = {"root": str(folder), "train": {**split, "part": [0, 80]}, "valid": {**split, "part": [80, 100]}}
+    letters = {"lines": False, "target": {"tokenizer": "char", "normalize": "none"}}
+    decoder = {"hidden": 24, "input_feeding": False, **more.pop("decoder", {})}
+    model = {"embed": 16, "encoder": "none", "attention": "none", "decoder": decoder, "dropout": 0.0}
+    train = {"epochs": 15, "batch_tokens": 128, "window": 32, "learning_rate": 1e-2, "warmup": 10, "threads": 1}
+    return Recipe.from_dict(
+        {
+            "task": "write",
+            "data": {**data, **letters, **more.pop("data", {})},
+            "model": {**model, "output_dropout": 0.0, **more.pop("model", {})},
+            "train": {**train, "label_smoothing": 0, **more.pop("train", {})},
+            **more,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("write")
+    return regard.train(recipe(folder), folder / "run", console=Console(quiet=True)).path
+
+
+def test_a_run_learns_the_text(run: Path) -> None:
+    log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    start, final = (next(each for each in log if each["type"] == kind) for kind in ("start", "final"))
+    assert start["examples"] == math.ceil(len(TEXT) * 0.8 / 32)
+    assert final["perplexity"] == pytest.approx(math.exp(final["nats"])) and final["nats"] < 0.3
+    epoch = next(each for each in log if each["type"] == "epoch")
+    assert epoch["tokens"] == len(TEXT) * 0.8  # each letter and line break once
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", {"type": "attentive", "window": 5, "dim": 24}])
+def test_perplexity_does_not_depend_on_how_much_is_read_at_once(tmp_path: Path, cell: Any) -> None:
+    task = TASKS["write"](recipe(tmp_path, decoder={"cell": cell, "layers": 2}))
+    prepared = task.prepare()
+    model: Any = task.build(prepared.tokenizers).double().eval()
+    tokens = task.tokens(prepared.valid)[:100]
+    found = [stream_scores(model, tokens, chunk=chunk) for chunk in (1, 7, 64, 1000)]
+    for one in found[1:]:
+        assert one["nats"] == pytest.approx(found[0]["nats"], rel=1e-12) and one["accuracy"] == found[0]["accuracy"]
+    with torch.no_grad():  # and it is that of a step at a time, as search goes
+        source = model.decoder.prepare([model.encode(torch.tensor([[EOS]]), torch.ones(1, dtype=torch.int64))])
+        state, nats = model.decoder.start(source), 0.0
+        for before, after in zip([BOS, *tokens[:-1].tolist()], tokens.tolist(), strict=True):
+            output, state = model.decoder.step(torch.tensor([before]), state, source)
+            nats -= float(output.scores.log_softmax(-1)[0, after])
+    assert found[0]["nats"] == pytest.approx(nats / 100, rel=1e-10)
+
+
+def test_lines_end_and_line_breaks_are_letters(tmp_path: Path) -> None:
+    whole = TASKS["write"](recipe(tmp_path))
+    prepared = whole.prepare()
+    tokens = whole.tokens(prepared.train)
+    assert prepared.tokenizers["target"].decode(tokens) == TEXT[: round(len(TEXT) * 0.8)] and EOS not in tokens
+    assert prepared.tokenizers["target"].decode(whole.tokens(prepared.valid)) == TEXT[round(len(TEXT) * 0.8) :]
+    words = TASKS["write"](recipe(tmp_path, data={"lines": True, "target": {"tokenizer": "word"}}))
+    prepared = words.prepare()
+    tokens = words.tokens(prepared.train).tolist()
+    assert tokens.count(EOS) == 96 and tokens[6:8] == [EOS, EOS]  # an empty line has an end alone
+    assert prepared.report["splits"]["train"]["examples"] == 96
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"target": {"tokenizer": "char"}}}, r"lines: false .* set target\.normalize to none"),
+        ({"data": {"valid": {"table": "a.tsv"}}}, r"task write learns from plain text: name it as text in data\.train"),
+        ({"data": {"valid": {"text": "a.txt", "part": [90, 10]}}}, r"part is \[a, b\] of text with a < b"),
+        ({"data": {"valid": {"text": "no.txt"}}}, r"no\.txt: no such file"),
+        ({"model": {"encoder": "birnn"}}, r"task write has no source: set model\.encoder and model\.attention to none"),
+        ({"model": {"attention": {"score": "dot"}}}, r"encoder none reads nothing, so there is nothing to attend to"),
+        ({"train": {"joined": 1}}, r"train\.joined and hallucinated make pairs, .*task write learns from none"),
+        ({"data": {"valid": {"text": "a.txt", "percent": [0, 10]}}}, r"percent goes by sources, .* use part"),
+        ({"decoder": {"input_feeding": True}}, r"model\.decoder\.input_feeding to false"),
+        ({"task": "translate"}, r"data: text is for task write; task translate needs sources and targets"),
+    ],
+)
+def test_bad_input(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RegardError, match=message):
+        regard.train(recipe(tmp_path, **changes), tmp_path / "run", console=Console(quiet=True))
+
+
+# Using it
+
+
+def test_outputs_go_on_from_the_texts(run: Path) -> None:
+    predictor = regard.load(run)
+    found = predictor.predict(["the cat", "the d", ""], method="greedy", max_length=60)
+    texts = [several[0].text for several in found]
+    assert texts[0].startswith("the cat") and texts[1].startswith("the d")
+    assert all(set(text.split()[:-1]) <= set(TEXT.split()) for text in texts)  # it can spell
+    assert [len(text) for text in texts] == [60, 60, 0]  # an empty line has an empty answer
+    alone = predictor.predict(["the d"], method="greedy", max_length=60)
+    assert alone[0][0].text == texts[1] and alone[0][0].log_prob == found[1][0].log_prob
+    drawn = [predictor.predict(["the "], method="sample", seed=seed, max_length=30)[0][0].text for seed in (1, 1, 2, 3)]
+    assert drawn[0] == drawn[1] and len(set(drawn)) > 1 and all(text.startswith("the ") for text in drawn)
+    with pytest.raises(RegardError, match="prefix: outputs begin with the texts themselves"):
+        predictor.predict(["the"], prefix="a")
+
+
+@pytest.mark.parametrize("options", [{"method": "greedy"}, {"method": "sample", "seed": 4, "temperature": 1.5}])
+def test_written_piece_by_piece_it_is_what_search_finds(run: Path, options: dict[str, Any]) -> None:
+    predictor, method = regard.load(run), options["method"]
+    for text, length in (("the c", 40), ("the mat.\n", 10), ("the long beginning", 5)):
+        whole = predictor.predict([text], max_length=length, first=3, **options)[0][0]
+        pieces = list(predictor.as_written(text, max_length=length, number=3, **options))
+        assert text + "".join(pieces) == whole.text and whole.text.startswith(text)
+        assert len(whole.ids) == max(length, len(text)) and not whole.finished
+        if method == "greedy":  # a sample may have bytes, several to a letter
+            assert len(pieces) == max(0, length - len(text))  # as they came, not at the end
+    alone = "".join(predictor.as_written("", max_length=25, **options))  # from nothing
+    assert len(predictor.tokenizers["target"].encode([alone])[0]) == 25 or method == "sample"
+    with pytest.raises(RegardError, match="token by token: for greedy search or a single sample"):
+        list(predictor.as_written("the", method="beam"))
+
+
+def test_the_command_writes_to_the_terminal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = load_command("write")
+    for given, begins in ((["the dog"], "the dog"), ([], "")):
+        command([str(run), *given, "search.max_length=30", "search.seed=2"], standalone_mode=False)
+        said = capsys.readouterr().out
+        assert said.startswith(begins) and len(said) == 31 and said.endswith("\n")
+
+
+def test_evaluation_reads_the_text_as_a_whole(run: Path) -> None:
+    predictor = regard.load(run)
+    result = evaluate(predictor, split_examples(predictor, "valid"))
+    log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    final = next(each for each in log if each["type"] == "final")
+    assert result.perplexity == pytest.approx(final["perplexity"], rel=1e-9) and result.scores == {}
+    with pytest.raises(RegardError, match="perplexity of several language models together"):
+        two = regard.load([run, run])
+        evaluate(two, split_examples(two, "valid"))
+
+
+def test_the_report_tells_of_no_sources(run: Path) -> None:
+    report = json.loads((run / "data-report.json").read_text(encoding="utf-8"))
+    console = Console(file=io.StringIO(), width=120)
+    console.print(render(report))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "lines" in shown and "target tokens" in shown and "source" not in shown and "pairs" not in shown
