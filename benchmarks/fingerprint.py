@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import results
+from benchmarks.many import FAMILIES, records_of
 from benchmarks.process import records, start_training, tail, wait
 from benchmarks.record import changes, first_losses
 from regard.data.files import find
@@ -105,8 +106,12 @@ def beginning(recipe: Recipe, run: Path) -> list[float]:
 
 
 def newest_records(folder: Path = results.FOLDER) -> dict[str, dict[str, Any]]:
-    """The newest training result of each recipe."""
-    return {record["recipe_name"]: record for _, record in results.read_all(folder, "training")}
+    """The newest training result of each recipe; the first seed's where a result is of many runs."""
+    known = {}
+    for _, record in results.read_all(folder):
+        found = [record] if record["kind"] == "training" else records_of(record) if record["kind"] in FAMILIES else []
+        known.update({one["recipe_name"]: one for one in found})
+    return known
 
 
 def verdicts(names: Sequence[str], folder: Path = results.FOLDER) -> Iterator[Verdict]:

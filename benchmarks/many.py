@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks import results
 from benchmarks.process import start_training, tail
-from benchmarks.record import first_losses
+from benchmarks.record import first_losses, recipe_name, thin
 from regard.errors import RegardError
 from regard.predict import load
 from regard.predict.evaluate import evaluate, split_examples
@@ -29,6 +29,10 @@ from regard.recipe import Recipe, difference, load_recipe
 from regard.train.runfolder import Run
 
 POLL_SECONDS = 1.0
+FAMILIES = ("g2p", "inflection")
+"""Results that are of many runs."""
+LOG_BYTES = 20_000
+"""Of the log of each run's metrics that is kept."""
 Name = tuple[str, str]
 """Language, and which of its recipes."""
 
@@ -128,27 +132,35 @@ def score(runs: list[Path], split: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def of_recipe(runs: list[Path], splits: list[str], recipe: Recipe) -> dict[str, Any]:
-    """Every seed's scores, and the ensemble's."""
+    """Every seed's scores, and the ensemble's.
+
+    recipe    of the first seed, as it is today: that of the runs, but for the search
+    """
     singles = []
     for path in runs:
         run = Run(path)
         log = run.metrics()
         start = next(record for record in log if record["type"] == "start")
-        told = {key: start[key] for key in ("seed", "commit", "threads", "parameters")}
+        told = {key: start[key] for key in ("seed", "commit", "threads", "processes", "parameters")}
         told |= {"minutes": round(run.info["seconds"] / 60, 2), "best_update": run.info["best_update"]}
-        losses = {"first_losses": first_losses(log)}
-        singles.append({**told, **{split: score([path], split, recipe) for split in splits}, **losses})
+        kept = {"first_losses": first_losses(log), "log": thin(log, LOG_BYTES)}
+        singles.append({**told, **{split: score([path], split, recipe) for split in splits}, **kept})
     means = {split: round(statistics.mean(one[split]["wer"] for one in singles), 2) for split in splits}
     together = {split: score(runs, split, recipe) for split in splits} if len(runs) > 1 else {}
-    trained = Run(runs[0]).recipe
     return {
-        "recipe_hash": trained.hash(),
-        "recipe": trained.to_dict(),
-        "search": recipe.search.model_dump(mode="json"),
+        "recipe_name": recipe_name(recipe),
+        "recipe_hash": recipe.hash(),
+        "recipe": recipe.to_dict(),
         "single": means,
         "ensemble": together,
         "runs": singles,
     }
+
+
+def records_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For each recipe of a family's result, that the package has, what a record of its first seed's training says."""
+    named = [one for one in result["found"].values() if one.get("recipe_name")]
+    return [{**one["runs"][0], **{key: one[key] for key in ("recipe_name", "recipe")}} for one in named]
 
 
 def report(

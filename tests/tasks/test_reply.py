@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.tasks.small import small_recipe
 
 import regard
 from regard.cli import main
@@ -37,31 +38,12 @@ def conversations(count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def recipe(folder: Path, **more: Any) -> Recipe:
-    for name, count, seed in (("train", 200, 1), ("valid", 20, 2)):
-        lines = [json.dumps(each) + "\n" for each in conversations(count, seed)]
-        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    data = {
-        "root": str(folder),
-        "train": {"table": "train.jsonl"},
-        "valid": {"table": "valid.jsonl"},
-        "dialogue": "turns",
-        "source": {**TEXT, "turns": 3},
-        "target": TEXT,
-        "shared_vocabulary": True,
-        **more.pop("data", {}),
-    }
+    data = {"dialogue": "turns", "source": {**TEXT, "turns": 3}, "target": TEXT}
     encoder = {"type": "hierarchical", "memory": "bottom", "hidden": 48}
-    model = {"embed": 32, "encoder": encoder, "attention": {"dim": 48}, "decoder": {"hidden": 48}, "dropout": 0.0}
-    train = {"epochs": 15, "batch_tokens": 300, "learning_rate": 5e-3, "warmup": 20, "threads": 1, "label_smoothing": 0}
-    return Recipe.from_dict(
-        {
-            "task": "reply",
-            "data": data,
-            "model": {**model, "output_dropout": 0.0, "tie": "all", **more.pop("model", {})},
-            "train": {**train, **more.pop("train", {})},
-            **more,
-        }
-    )
+    model = {"embed": 32, "encoder": encoder, "attention": {"dim": 48}, "decoder": {"hidden": 48}}
+    train = {"batch_tokens": 300, "learning_rate": 5e-3}
+    splits = {"train": conversations(200, 1), "valid": conversations(20, 2)}
+    return small_recipe(folder, splits, {"task": "reply", "data": data, "model": model, "train": train}, **more)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.tasks.small import small_recipe
 
 import regard
 from regard.errors import RegardError
@@ -33,37 +34,13 @@ def mails(count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def recipe(folder: Path, **more: Any) -> Recipe:
-    for name, count, seed in (("train", 400, 1), ("valid", 40, 2)):
-        lines = [json.dumps(mail) + "\n" for mail in mails(count, seed)]
-        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    data = {
-        "root": str(folder),
-        "train": {"table": "train.jsonl"},
-        "valid": {"table": "valid.jsonl"},
-        "source_column": "mail.body",
-        "target_column": "mail.subject",
-        "source": {**TEXT, "truncate": 16},
-        "target": TEXT,
-        "shared_vocabulary": True,
-        **more.pop("data", {}),
-    }
-    model = {
-        "embed": 16,
-        "encoder": {"hidden": 24},
-        "attention": {"dim": 24},
-        "decoder": {"hidden": 24},
-        "dropout": 0.0,
-    }
-    train = {"epochs": 15, "batch_tokens": 400, "learning_rate": 1e-2, "warmup": 20, "threads": 1, "label_smoothing": 0}
-    return Recipe.from_dict(
-        {
-            "task": "summarize",
-            "data": data,
-            "model": {**model, "output_dropout": 0.0, "readout": "copy", "tie": "all", **more.pop("model", {})},
-            "train": {**train, **more.pop("train", {})},
-            **more,
-        }
-    )
+    columns = {"source_column": "mail.body", "target_column": "mail.subject"}
+    data = {**columns, "source": {**TEXT, "truncate": 16}, "target": TEXT}
+    small = {"hidden": 24}
+    model = {"embed": 16, "encoder": small, "attention": {"dim": 24}, "decoder": small, "readout": "copy"}
+    train = {"batch_tokens": 400, "learning_rate": 1e-2}
+    splits = {"train": mails(400, 1), "valid": mails(40, 2)}
+    return small_recipe(folder, splits, {"task": "summarize", "data": data, "model": model, "train": train}, **more)
 
 
 @pytest.fixture(scope="module")

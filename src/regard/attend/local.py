@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from regard import config
 from regard.attend.question import AttentionState, Question
 from regard.attend.scope import Candidates, last_step, pick
+from regard.ops.squash import sigmoid
 
 
 class LocalP(nn.Module):
@@ -49,7 +50,7 @@ class LocalP(nn.Module):
         question: Question,
     ) -> tuple[Candidates, AttentionState]:
         last = last_step(keys, valid)
-        share = torch.sigmoid(self.weight(torch.tanh(self.query(question.query)))[..., 0])
+        share = sigmoid(self.weight(torch.tanh(self.query(question.query)))[..., 0])
         centre = (last + 1) * share - 1.0  # (batch, queries), counted from 0
         first = (centre - self.width).ceil().long()
         positions = first[..., None] + torch.arange(2 * self.width + 1, device=keys.device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from regard import config
 from regard.attend.normalizers import Normalizer, only_valid
 from regard.attend.question import Answer, AttentionState, Question
+from regard.ops.squash import sigmoid
 
 
 class Monotonic(Normalizer):
@@ -73,7 +74,7 @@ class Monotonic(Normalizer):
             return (stop & (stop.cumsum(-1) == 1)).to(scores)  # the first of them
         if question.noise is not None and self.noise > 0:
             energy = energy + self.noise * question.noise.normal("energy", like=energy)
-        stop_prob, log_on = torch.sigmoid(energy), F.logsigmoid(-energy)
+        stop_prob, log_on = sigmoid(energy), F.logsigmoid(-energy)
         if valid is not None:
             stop_prob, log_on = stop_prob.masked_fill(~valid, 0.0), log_on.masked_fill(~valid, 0.0)
         return stop_prob * (going_on(log_on) @ before[..., None])[..., 0]

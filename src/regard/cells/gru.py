@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from regard.cells.cell import CellState, Product, TorchCell
+from regard.ops.squash import sigmoid
 
 
 class GRU(TorchCell):
@@ -35,6 +36,6 @@ class GRU(TorchCell):
         from_h = F.linear(h, self.recurrent_weight, bias) if product is None else product(h, None) + bias
         x_r, x_z, x_n = gates.chunk(3, dim=-1)
         h_r, h_z, h_n = from_h.chunk(3, dim=-1)
-        r, z = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
         n = (x_n + r * h_n).tanh()
         return (n + z * (h - n),)

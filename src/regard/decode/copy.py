@@ -14,6 +14,7 @@ from regard.decode.readout import SoftmaxReadout
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
 from regard.ops.pointer import LEAST, Pointed, pointer_nll
+from regard.ops.squash import log_sum_exp
 
 
 class CopyReadout(SoftmaxReadout):
@@ -73,7 +74,7 @@ class CopyReadout(SoftmaxReadout):
         copied = floor.scatter_add(1, pointed.tokens, pointed.weights).log() + F.logsigmoid(-gate)
         no_step = floor < LEAST
         no_step[:, :vocab] = False
-        return torch.logaddexp(written, copied).masked_fill(no_step, -torch.inf), True
+        return log_sum_exp([written, copied]).masked_fill(no_step, -torch.inf), True
 
     def nll(
         self,

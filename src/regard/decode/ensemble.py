@@ -21,6 +21,7 @@ from regard.decode.protocol import Decoder, StepOutput
 from regard.decode.scores import by_token, log_probs
 from regard.decode.state import State
 from regard.errors import RegardError
+from regard.ops.squash import log_sum_exp
 
 
 @dataclass
@@ -99,9 +100,8 @@ def _mean(outputs: Sequence[StepOutput]) -> Tensor:
     """Log of the mean probability (rows, vocab)."""
     each = [by_token(log_probs(output), output) for output in outputs]
     columns = max(part.shape[1] for part in each)  # more than the vocabulary, where a model can copy
-    found = (F.pad(part, (0, columns - part.shape[1]), value=-torch.inf) for part in each)
-    total = reduce(torch.logaddexp, found)  # in one order, whatever the column
-    return total - math.log(len(outputs))
+    found = [F.pad(part, (0, columns - part.shape[1]), value=-torch.inf) for part in each]
+    return log_sum_exp(found) - math.log(len(outputs))
 
 
 def _mean_weights(outputs: Sequence[StepOutput]) -> Tensor | None:

@@ -1,9 +1,8 @@
 """Encoders: from embedded steps to a `Memory`. One file each, one line here."""
 
-from typing import Any
-
 from regard.attend.memory import Memory, select_memory
 from regard.encode.birnn import BiRNN
+from regard.encode.encoder import Encoder
 from regard.encode.flow import Flow
 from regard.encode.hierarchical import Hierarchical
 from regard.encode.nothing import Nothing
@@ -13,7 +12,7 @@ from regard.encode.self_attentive import SelfAttentive
 ENCODERS = {"birnn": BiRNN, "self_attentive": SelfAttentive}
 """Those that read any sequence."""
 
-OPTIONAL_ENCODERS: dict[str, Any] = {**ENCODERS, "hierarchical": Hierarchical, "none": Nothing}
+OPTIONAL_ENCODERS: dict[str, type[Encoder]] = {**ENCODERS, "hierarchical": Hierarchical, "none": Nothing}
 """What `model.encoder` in a recipe may name: also where sources are turns, and where there is no source."""
 
 __all__ = [

@@ -1,7 +1,7 @@
 """The recurrent encoder: layers of cells, in one direction or both."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -13,11 +13,12 @@ from regard.attend.memory import Memory, valid_steps
 from regard.cells import CELLS
 from regard.cells.cell import Cell
 from regard.config import choice
+from regard.encode.encoder import Encoder
 from regard.ops.dropout import sequence_dropout
 from regard.ops.noise import Noise
 
 
-class BiRNN(nn.Module):
+class BiRNN(Encoder):
     """Reads a sequence forwards and, unless told otherwise, backwards; the two are side by side in each layer.
 
     Schuster & Paliwal 1997; as the encoder of attention: Bahdanau, Cho & Bengio 2015, section 3.2. Dropout
@@ -45,14 +46,6 @@ class BiRNN(nn.Module):
         def memory_dim(self) -> int:
             """Features of each step of the memory."""
             return self.hidden * (2 if self.bidirectional else 1)
-
-    by_turns = False
-    """whether it has to be told where turns end"""
-
-    @staticmethod
-    def conflict(config: Any, attended: bool) -> str | None:
-        """Why it cannot work with a decoder that attends, or does not, if it cannot: it always can."""
-        return None
 
     def __init__(self, config: Config, *, input_size: int, dropout: float = 0.0) -> None:
         super().__init__()

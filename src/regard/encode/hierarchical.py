@@ -12,6 +12,7 @@ from regard.attend.memory import Memory, valid_steps
 from regard.attend.pooling import POOLINGS, Pooled
 from regard.config import choice
 from regard.encode.birnn import BiRNN
+from regard.encode.encoder import Encoder
 from regard.encode.segments import Segments
 from regard.ops.noise import Noise
 
@@ -44,7 +45,7 @@ class Reading:
         return weights
 
 
-class Hierarchical(nn.Module):
+class Hierarchical(Encoder):
     """Reads a sequence of segments level by level: recurrence over the steps of each, one vector of each, again.
 
         in each sentence h = birnn(words), s = pool(h);  in the document h' = birnn(s), …

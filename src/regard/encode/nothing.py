@@ -4,14 +4,15 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard import config
 from regard.attend.memory import Memory, valid_steps
+from regard.encode.encoder import Encoder
 from regard.ops.noise import Noise
 
 
-class Nothing(nn.Module):
+class Nothing(Encoder):
     """A memory of zeros, one number a step: a decoder without attention begins the same way in every row.
 
     What it begins with is the bridge's bias, which is learned.
@@ -25,7 +26,6 @@ class Nothing(nn.Module):
         type: Literal["none"] = "none"
 
     dim = summary_size = 1
-    by_turns = False
 
     @staticmethod
     def conflict(config: Any, attended: bool) -> str | None:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from regard.attend.memory import Memory
 from regard.attend.self_attention import SelfAttention
 from regard.encode.birnn import BiRNN
+from regard.encode.encoder import Encoder
 from regard.ops.noise import Noise
 
 
-class SelfAttentive(nn.Module):
+class SelfAttentive(Encoder):
     """Layers of recurrence, then layers of self-attention over their outputs, each with a residual path.
 
         x = birnn(x);  x = x + attend(norm(x), norm(x))

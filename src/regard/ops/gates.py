@@ -9,6 +9,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from regard.ops import native
+from regard.ops.squash import sigmoid_
 
 
 def plain_lstm_gates(
@@ -29,7 +30,7 @@ def lstm_gates(
     """`plain_lstm_gates` as one autograd node, which keeps the squashed gates alone for the way back.
 
     One compiled pass where there is a kernel; else torch's operations, with tanh(x) as 2 σ(2x) − 1, which costs a third
-    of torch's tanh here. Either differs from the plain form by at most 2e-7 in float32.
+    of torch's tanh with AVX2. Either differs from the plain form by at most 2e-7 in float32.
     """
     if torch.is_grad_enabled() and (gates.requires_grad or cell.requires_grad):
         return _LstmGates.apply(gates, cell)
@@ -48,11 +49,11 @@ def _squash(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
     squashed = gates.clone()
     candidate = squashed[..., 2 * hidden : 3 * hidden]
     candidate.mul_(2.0)
-    squashed.sigmoid_()
+    sigmoid_(squashed)
     candidate.mul_(2.0).sub_(1.0)
     i, f, g, o = squashed.chunk(4, dim=-1)
     cell = torch.addcmul(f * cell, i, g)
-    tanh_cell = (cell * 2.0).sigmoid_().mul_(2.0).sub_(1.0)
+    tanh_cell = sigmoid_(cell * 2.0).mul_(2.0).sub_(1.0)
     return o * tanh_cell, cell, squashed, tanh_cell
 
 

@@ -1,0 +1,17 @@
+"""What a model has to know of an encoder before there is one."""
+
+from typing import Any
+
+from torch import nn
+
+
+class Encoder(nn.Module):
+    """Embedded steps → `Memory`. Built with its config and, by name, `input_size` and `dropout`."""
+
+    by_turns = False
+    """whether it has to be told where turns end"""
+
+    @staticmethod
+    def conflict(config: Any, attended: bool) -> str | None:
+        """Why it cannot work with a decoder that attends, or does not, if it cannot."""
+        return None
