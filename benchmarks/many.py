@@ -123,15 +123,15 @@ def finished(run: Path, recipe: Recipe) -> bool:
     return True
 
 
-def score(runs: list[Path], split: str, recipe: Recipe) -> dict[str, Any]:
-    """Word error rate with its interval, of one run or of several as an ensemble, by the recipe's search of today."""
+def score(runs: list[Path], split: str, recipe: Recipe, metric: str = "wer") -> dict[str, Any]:
+    """A metric with its interval, of one run or of several as an ensemble, by the recipe's search of today."""
     search = recipe.search.model_dump(mode="json").items()
     predictor = load(runs, overrides=[f"search.{key}={json.dumps(value)}" for key, value in search])
-    found = evaluate(predictor, split_examples(predictor, split)).scores["wer"]
-    return {"wer": round(found.value, 2), "low": round(found.low, 2), "high": round(found.high, 2)}
+    found = evaluate(predictor, split_examples(predictor, split)).scores[metric]
+    return {metric: round(found.value, 2), "low": round(found.low, 2), "high": round(found.high, 2)}
 
 
-def of_recipe(runs: list[Path], splits: list[str], recipe: Recipe) -> dict[str, Any]:
+def of_recipe(runs: list[Path], splits: list[str], recipe: Recipe, metric: str = "wer") -> dict[str, Any]:
     """Every seed's scores, and the ensemble's.
 
     recipe    of the first seed, as it is today: that of the runs, but for the search
@@ -144,9 +144,9 @@ def of_recipe(runs: list[Path], splits: list[str], recipe: Recipe) -> dict[str, 
         told = {key: start[key] for key in ("seed", "commit", "threads", "processes", "parameters")}
         told |= {"minutes": round(run.info["seconds"] / 60, 2), "best_update": run.info["best_update"]}
         kept = {"first_losses": first_losses(log), "log": thin(log, LOG_BYTES)}
-        singles.append({**told, **{split: score([path], split, recipe) for split in splits}, **kept})
-    means = {split: round(statistics.mean(one[split]["wer"] for one in singles), 2) for split in splits}
-    together = {split: score(runs, split, recipe) for split in splits} if len(runs) > 1 else {}
+        singles.append({**told, **{split: score([path], split, recipe, metric) for split in splits}, **kept})
+    means = {split: round(statistics.mean(one[split][metric] for one in singles), 2) for split in splits}
+    together = {split: score(runs, split, recipe, metric) for split in splits} if len(runs) > 1 else {}
     return {
         "recipe_name": recipe_name(recipe),
         "recipe_hash": recipe.hash(),

@@ -16,7 +16,7 @@ if not (REPOSITORY / "benchmarks").is_dir():  # in an unpacked sdist
     pytest.skip("the benchmarks are not here", allow_module_level=True)
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import fingerprint, g2p, inflection, many, results  # noqa: E402
+from benchmarks import fingerprint, g2p, inflection, many, results, transfer  # noqa: E402
 
 from regard.errors import RegardError  # noqa: E402
 from regard.recipe import Recipe  # noqa: E402
@@ -39,9 +39,9 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         Run(run).write_info(status="finished", seconds=90.0, best_update=2)
         return SimpleNamespace(poll=lambda: 0, returncode=0)
 
-    def score(runs: list[Path], split: str, recipe: Recipe) -> dict[str, float]:
+    def score(runs: list[Path], split: str, recipe: Recipe, metric: str = "wer") -> dict[str, float]:
         value = 20.0 + len(names) if split == "valid" else 10.0 * len(runs) + Run(runs[0]).recipe.seed
-        return {"wer": value, "low": value - 1, "high": value + 1}
+        return {metric: value, "low": value - 1, "high": value + 1}
 
     monkeypatch.setattr(many, "start_training", start)
     monkeypatch.setattr(many, "score", score)
@@ -95,6 +95,20 @@ def test_a_run_of_another_recipe_is_refused(
     with pytest.raises(RegardError, match=r"ady-hard-1 is a run of another recipe \(train.clip was 1.0, is 3.0\)"):
         run_with(monkeypatch, g2p, *wanted, "--set", "train.clip=3")
     assert trained == ["ady-hard-1"]
+
+
+@pytest.mark.parametrize("case", transfer.CASES)
+def test_transfer_begins_with_the_first_run(
+    case: str, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_with(monkeypatch, transfer, case, "--keep", tmp_path / "runs", "--seeds", 2, "--test")
+    assert trained == ["first", *(f"from-{way}-{seed}" for way in ("nothing", "the-first-run") for seed in (1, 2))]
+    recipe = Run(tmp_path / "runs" / case / "from-the-first-run-2").recipe
+    assert recipe.train.init_from == str(tmp_path / "runs" / case / "first") and "decoder.*" in recipe.train.init_parts
+    [(_, found)] = results.read_all(tmp_path / "results")
+    metric = transfer.CASES[case].metric
+    assert [run["test"][metric] for run in found["found"]["from nothing"]["runs"]] == [11.0, 12.0]
+    assert metric in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,11 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("train.epoch=7", "train.epoch=7: train.epoch is not a key; did you mean train.epochs?"),
+        (
+            "model.encoder={type: birnn, memory: bottom}",
+            "model.encoder={type: birnn, memory: bottom}: model.encoder.memory is a key of hierarchical, and "
+            "model.encoder is birnn: leave it out (the override model.encoder=birnn does).",
+        ),
         ("train.epochs=x", 'train.epochs=x: train.epochs must be a whole number or null, found "x".'),
         ("train.warmup=5.0", "train.warmup=5.0: train.warmup must be a whole number, found 5.0."),
         ("train.clip=.inf", "train.clip=.inf: train.clip must be a number, found Infinity."),

@@ -126,7 +126,15 @@ def _unknown(path: Path, model: type[BaseModel], values: Any) -> str:
     dotted, prefix = ".".join(map(str, path)), "".join(f"{part}." for part in parent)
     parts, around = _models(_annotation(parent, model)), _value(parent, values)
     if isinstance(around, dict) and "type" in around:  # one of several parts, chosen by name
+        owners = [describe(part) for part in parts if word in part.model_fields]
         parts = [part for part in parts if describe(part) == around["type"]] or parts
+        if owners:
+            place = ".".join(map(str, parent))
+            kind = around["type"]
+            return (
+                f"{dotted} is a key of {' or '.join(owners)}, and {place} is {kind}: leave it out (the override "
+                f"{place}={kind} does)."
+            )
     siblings = list(dict.fromkeys(name for part in parts for name in part.model_fields))
     if not difflib.get_close_matches(word, siblings, n=1, cutoff=0.6):
         last: dict[str, list[str]] = {}  # the same word may be right in another place
