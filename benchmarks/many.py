@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks import results
 from benchmarks.process import start_training, tail
-from benchmarks.record import first_losses, recipe_name, thin
+from benchmarks.record import first_losses, recipe_name, scores_of
 from regard.errors import RegardError
 from regard.predict import load
 from regard.predict.evaluate import evaluate, split_examples
@@ -31,8 +31,6 @@ from regard.train.runfolder import Run
 POLL_SECONDS = 1.0
 FAMILIES = ("g2p", "inflection")
 """Results that are of many runs."""
-LOG_BYTES = 20_000
-"""Of the log of each run's metrics that is kept."""
 Name = tuple[str, str]
 """Language, and which of its recipes."""
 
@@ -143,7 +141,8 @@ def of_recipe(runs: list[Path], splits: list[str], recipe: Recipe, metric: str =
         start = next(record for record in log if record["type"] == "start")
         told = {key: start[key] for key in ("seed", "commit", "threads", "processes", "parameters")}
         told |= {"minutes": round(run.info["seconds"] / 60, 2), "best_update": run.info["best_update"]}
-        kept = {"first_losses": first_losses(log), "log": thin(log, LOG_BYTES)}
+        valid = [{"update": record["update"], **scores_of(record)} for record in log if record["type"] == "valid"]
+        kept = {"first_losses": first_losses(log), "validations": valid}
         singles.append({**told, **{split: score([path], split, recipe, metric) for split in splits}, **kept})
     means = {split: round(statistics.mean(one[split][metric] for one in singles), 2) for split in splits}
     together = {split: score(runs, split, recipe, metric) for split in splits} if len(runs) > 1 else {}
