@@ -158,6 +158,8 @@ def test_by_name_and_by_path(tmp_path: Path) -> None:
     assert find_recipe("demo-cmudict") == find_recipe("demo-cmudict.yaml")
     with pytest.raises(RegardError, match=r"demo-cmudic: no such recipe; did you mean demo-cmudict"):
         load_recipe("demo-cmudic")
+    with pytest.raises(RegardError, match=r"words\.yml: no such file; `regard recipes` lists"):
+        load_recipe("words.yml")
     with pytest.raises(RegardError, match=r"qqq: no such recipe; `regard recipes` lists"):
         load_recipe("qqq")
     with pytest.raises(RegardError, match="a folder, expected a recipe"):
@@ -195,6 +197,11 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("train.epoch=7", "train.epoch=7: train.epoch is not a key; did you mean train.epochs?"),
+        (
+            "model.attention.score.width=3",
+            "model.attention.score.width=3: model.attention.score.width is a key of location, and model.attention.score "
+            "is another: name the part, as model.attention.score.type, or leave the key out.",
+        ),
         (
             "model.encoder={type: birnn, memory: bottom}",
             "model.encoder={type: birnn, memory: bottom}: model.encoder.memory is a key of hierarchical, and "

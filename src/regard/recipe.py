@@ -225,6 +225,8 @@ def find_recipe(path_or_name: str | Path) -> Path:
         return shipped[name]
     if path.is_dir():
         raise RegardError(f"{path}: a folder, expected a recipe (a YAML file, or a name: see `regard recipes`).")
+    if path.suffix in (".yaml", ".yml") or path.parent != Path("."):
+        raise RegardError(f"{path_or_name}: no such file; `regard recipes` lists what goes by its name alone.")
     hint = did_you_mean(name, list(shipped)) or "; `regard recipes` lists those that Regard ships."
     raise RegardError(f"{path_or_name}: no such recipe{hint}")
 

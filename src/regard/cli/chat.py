@@ -38,7 +38,8 @@ def command(
     predictor = open_run(run, overrides or [], device, threads)
     turns = predictor.recipe.data.source.turns
     if not predictor.task.converses or turns is None:
-        raise RegardError(f"{run}: task {predictor.recipe.task} holds no conversations: use `regard predict`.")
+        use = "`regard write`" if predictor.task.continues else "`regard predict`"
+        raise RegardError(f"{run}: task {predictor.recipe.task} holds no conversations: use {use}.")
     history: deque[str] = deque(maxlen=turns)
     for number, line in enumerate(_lines()):
         said = " ".join(line.split())

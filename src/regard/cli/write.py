@@ -29,6 +29,8 @@ def command(
 
     if "=" in text and text.partition("=")[0].startswith("search."):
         text, overrides = "", [text, *(overrides or [])]
+    if words := [each for each in overrides or [] if "=" not in each]:
+        raise RegardError(f"{' '.join(words)}: a text is one argument, so put quotes around it.")
     predictor = open_run(run, overrides or [], device, threads)
     if not predictor.task.continues:
         raise RegardError(f"{run}: task {predictor.recipe.task} answers texts: use `regard predict`.")

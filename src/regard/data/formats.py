@@ -174,7 +174,8 @@ def fields(record: Any, columns: Sequence[Column], sources: int = 1) -> tuple[st
             continue  # further references may be missing
         else:
             keys = ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__
-            what = "missing" if value is None else f"{type(value).__name__}, expected text"
+            there = isinstance(record, dict) and column in record
+            what = ("null" if there else "missing") if value is None else f"{type(value).__name__}, expected text"
             return Bad(f"column {str(column)!r} is {what} (found: {keys[:80]})")
     return tuple(found)
 

@@ -146,7 +146,9 @@ def _pairs(row: tuple[str, ...] | Bad, split: SplitConfig, data: DataConfig) -> 
         turns = [turn for turn in row[0].split("\t") if turn.strip()]
         assert data.source.turns is not None, "checked when the recipe is read"
         if len(turns) < 2:
-            yield Bad(f"a conversation of {len(turns)} turn{'s' * (len(turns) != 1)} has no reply")
+            yield Bad(
+                f"a conversation of {len(turns)} turn{'s' * (len(turns) != 1)} has no reply (a list of texts is one)"
+            )
         for reply in range(1, len(turns)):
             yield "\t".join(turns[max(0, reply - data.source.turns) : reply]), turns[reply]
 

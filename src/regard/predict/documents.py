@@ -62,7 +62,9 @@ class Documents:
         """As `Predictor.predict`; `done` is told once, of all texts. What only a sentence can have is refused."""
         config = choose(search or self.predictor.recipe.search, options)
         if config.n_best > 1 or prefix is not None or attention:
-            raise RegardError("texts of several sentences have one output put together: no n-best, prefix, alignments.")
+            raise RegardError(
+                "with sentences or markup a text's one output is put together: no n-best, prefix, alignments."
+            )
         if config.method == "sample":
             raise RegardError("search.method sample: texts of several sentences are answered by greedy or beam search.")
         parts = [self._part(text) for text in texts]
