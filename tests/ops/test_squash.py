@@ -14,7 +14,8 @@ def by_threes(x, y):
 
 
 @pytest.mark.parametrize(
-    "function", [lambda x, y: sigmoid(x), lambda x, y: tanh_sum(x[None, None], y[None, None])[0, 0], by_threes]
+    "function",
+    [lambda x, y: sigmoid(x), lambda x, y: tanh_sum(x[None, None, None], y[None, None, None])[0, 0, 0], by_threes],
 )
 def test_a_result_does_not_depend_on_the_place(function):
     whole = function(X, Y)

@@ -84,7 +84,7 @@ def test_lists_in_any_source_column_are_turns(tmp_path: Path) -> None:
     problems = Problems()
     [example] = read_split(wanted.train, wanted, training=True, problems=problems)
     assert (example.source, example.targets) == ("I am a cook.\tHi\tHello", ("Fine.", "Good."))
-    assert problems.bad == 1 and "column 'h' is missing" in problems.first[0]
+    assert problems.bad == 1 and "column 'h' is null" in problems.first[0]
 
 
 def test_a_long_history_is_read_from_its_end(run: Path) -> None:
