@@ -199,8 +199,8 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("train.epoch=7", "train.epoch=7: train.epoch is not a key; did you mean train.epochs?"),
         (
             "model.attention.score.width=3",
-            "model.attention.score.width=3: model.attention.score.width is a key of location, and model.attention.score "
-            "is another: name the part, as model.attention.score.type, or leave the key out.",
+            "model.attention.score.width=3: model.attention.score.width is a key of location, and "
+            "model.attention.score is another: name the part, as model.attention.score.type, or leave the key out.",
         ),
         (
             "model.encoder={type: birnn, memory: bottom}",
