@@ -199,13 +199,13 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("train.epoch=7", "train.epoch=7: train.epoch is not a key; did you mean train.epochs?"),
         (
             "model.attention.score.width=3",
-            "model.attention.score.width=3: model.attention.score.width is a key of location, and "
-            "model.attention.score is another: name the part, as model.attention.score.type, or leave the key out.",
+            "model.attention.score.width=3: model.attention.score.width is a key of location: "
+            "choose one by model.attention.score.type=location, or leave width out.",
         ),
         (
             "model.encoder={type: birnn, memory: bottom}",
             "model.encoder={type: birnn, memory: bottom}: model.encoder.memory is a key of hierarchical, and "
-            "model.encoder is birnn: leave it out (the override model.encoder=birnn does).",
+            "model.encoder is birnn: leave it out, as the override model.encoder=birnn does.",
         ),
         ("train.epochs=x", 'train.epochs=x: train.epochs must be a whole number or null, found "x".'),
         ("train.warmup=5.0", "train.warmup=5.0: train.warmup must be a whole number, found 5.0."),

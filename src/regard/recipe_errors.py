@@ -125,11 +125,13 @@ def _unknown(path: Path, model: type[BaseModel], values: Any) -> str:
     parent, word = path[:-1], str(path[-1])
     dotted, prefix = ".".join(map(str, path)), "".join(f"{part}." for part in parent)
     parts, around = _models(_annotation(parent, model)), _value(parent, values)
-    owners, place = [describe(part) for part in parts if word in part.model_fields], ".".join(map(str, parent))
-    if isinstance(around, dict) and "type" in around:  # one of several parts, chosen by name
-        parts = [part for part in parts if describe(part) == around["type"]] or parts
-    if owners:
-        return f"{dotted} is a key of {' or '.join(owners)}, and {place} is {_kind(around)}: {_remedy(place, around)}."
+    chosen = around.get("type") if isinstance(around, dict) else None  # one of several parts, by its name
+    if owners := [describe(part) for part in parts if word in part.model_fields]:
+        place, belongs = ".".join(map(str, parent)), f"{dotted} is a key of {' or '.join(owners)}"
+        if chosen is None:
+            return f"{belongs}: choose one by {place}.type={owners[0]}, or leave {word} out."
+        return f"{belongs}, and {place} is {chosen}: leave it out, as the override {place}={chosen} does."
+    parts = [part for part in parts if describe(part) == chosen] or parts
     siblings = list(dict.fromkeys(name for part in parts for name in part.model_fields))
     if not difflib.get_close_matches(word, siblings, n=1, cutoff=0.6):
         last: dict[str, list[str]] = {}  # the same word may be right in another place
@@ -140,17 +142,6 @@ def _unknown(path: Path, model: type[BaseModel], values: Any) -> str:
         if elsewhere:
             return f"{dotted} is not a key; did you mean {' or '.join(elsewhere[:3])}?"
     return f"{dotted} is not a key{nearest(word, siblings, prefix=prefix)}"
-
-
-def _kind(part: Any) -> str:
-    return str(part["type"]) if isinstance(part, dict) and "type" in part else "another"
-
-
-def _remedy(place: str, part: Any) -> str:
-    """What to do about a key that other parts of that place have."""
-    if _kind(part) == "another":
-        return f"name the part, as {place}.type, or leave the key out"
-    return f"leave it out (the override {place}={_kind(part)} does)"
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -29,8 +29,8 @@ def lstm_gates(
 ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]:
     """`plain_lstm_gates` as one autograd node, which keeps the squashed gates alone for the way back.
 
-    One compiled pass where there is a kernel; else torch's operations, with tanh(x) as 2 σ(2x) − 1, which costs a third
-    of torch's tanh with AVX2. Either differs from the plain form by at most 2e-7 in float32.
+    One compiled pass where there is a kernel; else torch's operations, with tanh as `tanh_sum` has it. Either differs
+    from the plain form by at most 2e-7 in float32.
     """
     if torch.is_grad_enabled() and (gates.requires_grad or cell.requires_grad):
         return _LstmGates.apply(gates, cell)
