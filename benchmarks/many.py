@@ -123,8 +123,9 @@ def finished(run: Path, recipe: Recipe) -> bool:
 
 def score(runs: list[Path], split: str, recipe: Recipe, metric: str = "wer") -> dict[str, Any]:
     """A metric with its interval, of one run or of several as an ensemble, by the recipe's search of today."""
-    search = recipe.search.model_dump(mode="json").items()
-    predictor = load(runs, overrides=[f"search.{key}={json.dumps(value)}" for key, value in search])
+    then, today = (one.search.model_dump(mode="json") for one in (Run(runs[0]).recipe, recipe))
+    changed = [f"search.{key}={json.dumps(value)}" for key, value in today.items() if value != then[key]]
+    predictor = load(runs, overrides=changed)
     found = evaluate(predictor, split_examples(predictor, split)).scores[metric]
     return {metric: round(found.value, 2), "low": round(found.low, 2), "high": round(found.high, 2)}
 

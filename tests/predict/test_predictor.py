@@ -166,6 +166,8 @@ def test_options_go_over_the_recipe(predictor: Predictor, toy_run: Path) -> None
 def test_one_text_is_no_list(predictor: Predictor) -> None:
     with pytest.raises(RegardError, match="expected a list of texts, found one text; put it in a list"):
         predictor("abc")
+    with pytest.raises(RegardError, match="predict: text 2 is NoneType, expected str"):
+        predictor(["abc", None])  # type: ignore[list-item]
 
 
 # Forced scoring

@@ -163,6 +163,12 @@ def test_mistakes_in_a_recipe(tmp_path: Path, changes: dict[str, Any], message: 
         recipe(tmp_path, **changes)
 
 
+def test_a_key_of_sampling_needs_sampling(run: Path) -> None:
+    with pytest.raises(RegardError, match=r"temperature: for sampling, and the search is beam; add search.method=samp"):
+        regard.load(run, overrides=["search.temperature=0.5"])
+    regard.load(run, overrides=["search.method=sample", "search.temperature=0.5"])
+
+
 def test_a_run_of_another_task_is_no_partner(capsys: pytest.CaptureFixture[str], toy_run: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["chat", str(toy_run)])

@@ -21,6 +21,7 @@ from regard.data.tokenizer import BOS, EOS, PAD
 from regard.data.windows import Windows
 from regard.errors import RegardError
 from regard.predict.evaluate import evaluate, split_examples
+from regard.predict.shortlist import make_shortlist
 from regard.recipe import Recipe
 from regard.tasks import TASKS
 from regard.tasks.write import stream_scores
@@ -182,6 +183,11 @@ def test_the_command_writes_to_the_terminal(run: Path, capsys: pytest.CaptureFix
         command([str(run), *given, "search.max_length=30", "search.seed=2"], standalone_mode=False)
         said = capsys.readouterr().out
         assert said.startswith(begins) and len(said) == 31 and said.endswith("\n")
+
+
+def test_there_is_no_shortlist_for_it(run: Path) -> None:
+    with pytest.raises(RegardError, match="task write has no source that could suggest words"):
+        make_shortlist(run)
 
 
 def test_evaluation_reads_the_text_as_a_whole(run: Path) -> None:

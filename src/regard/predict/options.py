@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -32,10 +32,7 @@ def choose(search: SearchConfig, options: Mapping[str, Any]) -> SearchConfig:
         if given["method"] != "beam":
             raise RegardError(f"beam={given['beam']} and method={given['method']}: only beam search has a beam.")
     method = given.get("method", search.method)
-    unused = [key for key in SAMPLING if key in given]
-    if unused and method != "sample":
-        keys = ", ".join(unused)
-        raise RegardError(f"{keys}: for sampling, and the search is {method}; add method=sample (--sample).")
+    check_used(method, given, "method=sample (--sample)")
     values = {**search.model_dump(), **given}
     if method == "greedy" and "n_best" not in given:
         values["n_best"] = 1  # the recipe's number was for its own method
@@ -43,3 +40,10 @@ def choose(search: SearchConfig, options: Mapping[str, Any]) -> SearchConfig:
         return SearchConfig.model_validate(values)
     except ValidationError as error:
         raise RegardError("\n".join(explain(error, SearchConfig, values, Places("search options")))) from None
+
+
+def check_used(method: str, given: Collection[str], remedy: str) -> None:
+    """Refuse keys that were given and that a search by this method passes over. remedy   what makes it a sample"""
+    unused = [key for key in SAMPLING if key in given]
+    if unused and method != "sample":
+        raise RegardError(f"{', '.join(unused)}: for sampling, and the search is {method}; add {remedy}.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.data.config import MOST_TOKENS, POINTERS
-from regard.data.text import last_turns
+from regard.data.text import TAG, last_turns
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, prepare_sources
 from regard.decode.ensemble import Ensemble
@@ -237,12 +237,16 @@ class Predictor:
         recipe reads the beginning alone, or the last turns, the rest is no reason."""
         if isinstance(texts, str):
             raise RegardError("predict: expected a list of texts, found one text; put it in a list.")
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise RegardError(f"predict: text {i + 1} is {type(text).__name__}, expected str.")
         config = self.tokenizers[side].config
         if config.truncate is not None:
             texts = [text[: self.max_characters] for text in texts]
         elif config.turns is not None:
             texts = [last_turns(text, config.turns) for text in texts]
         shorter = "shorten it, split it, or raise max_source_length (--max-source-length)."
+        tagged = config.tags and len(self.recipe.data.source_columns()) > 1  # each text of the data has a tab
         short = [text if len(text) <= self.max_characters else "" for text in texts]
         read = []
         for text, ids in zip(texts, self.tokenizers[side].encode(short), strict=True):
@@ -251,6 +255,8 @@ class Predictor:
                 problem = f"{len(text):,} characters, more than {self.max_characters:,}; {shorter}"
             elif len(ids) > self.max_source_length:
                 problem = f"{len(ids):,} tokens, more than {self.max_source_length:,}; {shorter}"
+            elif ids and tagged and TAG not in text:
+                problem = "no tab, and this run was trained on words with features behind one: WORD, tab, FEATURES."
             read.append(_Read(text, [] if problem else ids, problem))
         return read
 

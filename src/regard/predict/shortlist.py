@@ -43,9 +43,12 @@ def make_shortlist(
     recipe = load_recipe(run.path / "recipe.yaml", overrides) if overrides else run.recipe
     if READOUTS[recipe.model.readout.type].copies:
         raise RegardError(f"{run.path}: a shortlist leaves out words, and this model may copy any; predict without.")
+    task = TASKS[recipe.task](recipe)
+    if task.continues:
+        raise RegardError(f"{run.path}: task {recipe.task} has no source that could suggest words; write without.")
     tokenizers = run.tokenizers()
     digests = tokenizer_digests(tokenizers)
-    pairs = TASKS[recipe.task](recipe).prepare(tokenizers).train
+    pairs = task.prepare(tokenizers).train
     sizes = tokenizers["source"].size, tokenizers["target"].size
     shared = digests["source"] == digests["target"]
     shortlist = learn_shortlist(pairs, *sizes, shared=shared, common=common, best=best)
