@@ -7,6 +7,7 @@ from torch import nn
 from regard.attend import SelfAttention
 from regard.attend.memory import Memory, valid_steps
 from regard.cells import CELLS, attentive
+from regard.cells.cell import of_similar_length
 from regard.cells.lstm import LSTM
 
 F64 = torch.float64
@@ -55,6 +56,29 @@ def test_sequence_equals_the_loop_of_steps(name, lengths, given_state):
         results.append((outputs, *final, *torch.autograd.grad(total, inputs, allow_unused=True)))
     for fast, plain in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain)
+
+
+@pytest.mark.parametrize("rows", [3, 60])
+@pytest.mark.parametrize("name", KINDS)
+def test_what_an_encoder_takes_is_of_the_loop_of_steps(name, rows):
+    """Sixty rows of 1 to 9 steps are run in groups; each comes back to its place."""
+    cell = build(name)
+    lengths = torch.randint(1, 10, (rows,), generator=torch.Generator().manual_seed(5))
+    lengths[1] = 9
+    x, results = torch.randn(rows, 9, 4, dtype=F64, requires_grad=True), []
+    defined, state = cell.plain_sequence(x, lengths)
+    for outputs, last in (cell.encode(x, lengths), (defined, state[0])):
+        total = outputs.sin().sum() + last.square().sum()
+        results.append((outputs, last, *torch.autograd.grad(total, [x, *cell.parameters()], allow_unused=True)))
+    for fast, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain)
+
+
+def test_rows_are_grouped_by_length():
+    lengths = torch.tensor([10, 3] * 20 + [9])
+    long, short = of_similar_length(lengths)
+    assert long.tolist() == [*range(0, 40, 2), 40] and short.tolist() == list(range(1, 40, 2))
+    assert [len(rows) for rows in of_similar_length(lengths[:20])] == [16, 4]  # only the last may be smaller
 
 
 @pytest.mark.parametrize("given_state", [False, True])

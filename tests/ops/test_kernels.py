@@ -12,6 +12,7 @@ from regard.ops import build, loss, native
 from regard.ops.attention import AttentionLoop, plain_attention
 from regard.ops.gates import lstm_gates, plain_lstm_gates
 from regard.ops.loss import chunked_nll, plain_nll
+from regard.ops.mixture import StepMixtures, plain_mixture, plain_told
 from regard.ops.product import LoopProduct
 
 compiled = pytest.mark.skipif(native.kernels() is None, reason="no kernels for this machine: no compiler, or no AVX2")
@@ -163,6 +164,36 @@ def test_log_softmax(vocab):
     found = logits.clone()
     native.call("log_softmax", 7, vocab, found)
     torch.testing.assert_close(found.double(), logits.double().log_softmax(-1), atol=2e-6, rtol=1e-6)
+
+
+@compiled
+@pytest.mark.parametrize("vocab", [1, 5, 8, 61])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_mixtures_of_softmaxes(vocab, scale):
+    """Weights that depend on what the steps say of the target, as those of a trellis do."""
+    targets = torch.arange(6).view(2, 3) % vocab
+
+    def fast(logits, priors):
+        steps = StepMixtures(logits, targets)
+        return steps.told, steps.mix((priors + steps.told).log_softmax(-1))
+
+    def plain(logits, priors):
+        told = plain_told(logits, targets)
+        return told, plain_mixture(logits, (priors + told).log_softmax(-1))
+
+    both_ways(fast, plain, [randn(2, 3, 4, vocab, scale=scale), randn(2, 3, 4)])
+
+
+@compiled
+def test_of_a_mixture_only_a_part_may_be_wanted():
+    logits, priors, targets = randn(2, 3, 4, 9), randn(2, 3, 4), torch.ones(2, 3, dtype=torch.int64)
+    steps = StepMixtures(logits, targets)
+    mixed = steps.mix(priors).sum()
+    torch.autograd.grad(mixed, priors, retain_graph=True)  # what this begins for the logits must not be added below
+    exact = logits.detach().double().requires_grad_()
+    expected = torch.autograd.grad(plain_told(exact, targets).square().sum(), exact)
+    found = torch.autograd.grad(steps.told.square().sum(), logits)
+    torch.testing.assert_close(found[0].double(), expected[0], atol=2e-5, rtol=2e-5)
 
 
 @compiled

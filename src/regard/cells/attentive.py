@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from regard.cells.cell import Cell, CellState, Product
+from regard.cells.cell import Cell, CellState, Product, up_to_ends
 from regard.cells.lstm import LSTM
 from regard.ops.attention import mix
 
@@ -105,10 +105,16 @@ class Attentive(Cell):
         y, tapes = self._look_back(outputs, tapes)
         if lengths is None or bool((lengths == x.shape[1]).all()):
             return y, (y[:, -1], h, c, *map(self._recent, tapes))
-        lengths, rows = lengths.to(x.device), torch.arange(len(x), device=x.device)
-        y = torch.where((torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None], y, 0.0)
-        tapes = [_to_the_end(tape, x.shape[1] - lengths) for tape in tapes]
-        return y, (y[rows, lengths - 1], h, c, *map(self._recent, tapes))
+        y, last = up_to_ends(y, lengths)
+        tapes = [_to_the_end(tape, x.shape[1] - lengths.to(x.device)) for tape in tapes]
+        return y, (last, h, c, *map(self._recent, tapes))
+
+    def encode(
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]
+    ) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
+        tapes = list(self.start(x, len(x))[3:])
+        y, _ = self._look_back(self.lstm.encode(x, lengths)[0], tapes)
+        return up_to_ends(y, lengths)
 
     def _look_back(
         self, h: Float[Tensor, "batch steps hidden"], tapes: list[Tensor]

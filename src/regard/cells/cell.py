@@ -1,6 +1,7 @@
 """What every recurrent cell offers: a step form for decoders, a sequence form for encoders."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,14 +23,18 @@ Product = Callable[[Tensor, Tensor | None], Tensor]
 """(x, addend) ↦ x · Wᵀ + addend, for one recurrent weight W: see `regard.ops.product`."""
 
 
+LEAST_FILLED, LEAST_ROWS = 0.7, 16
+"""Of rows that are run together as if of one length: their least share of the longest, and how many make a group."""
+
+
 class Cell(nn.Module):
     """One layer in one direction.
 
     A new cell writes `input_weight`, `input_bias`, `recurrent_weight` and `advance`: what it makes of its input before
     the state comes in is a linear map, which decoders split and compute ahead. `project`, `step` and a `sequence`
     that is right for ragged lengths follow. Where a library kernel runs whole sequences, the cell overrides
-    `sequence`, and the contract test holds the two together, outputs and gradients. A cell whose state is more than
-    what a decoder's bridge can make says so in `given_names` and `begin`.
+    `sequence` and `encode`, and the contract test holds them together, outputs and gradients. A cell whose state is
+    more than what a decoder's bridge can make says so in `given_names` and `begin`.
 
         cell = LSTM(LSTM.Config(), input_size=32, hidden=64)
         state = cell.start(like=x, rows=8)               # zeros
@@ -101,6 +106,13 @@ class Cell(nn.Module):
         """
         return self._loop(x, lengths, state, LoopProduct(self.recurrent_weight if recurrent is None else recurrent))
 
+    def encode(
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]
+    ) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
+        """What an encoder takes of `sequence`, from the start: outputs, and each row's last."""
+        outputs, state = self.sequence(x, lengths)
+        return outputs, state[0]
+
     def plain_sequence(
         self,
         x: Float[Tensor, "batch steps input"],
@@ -130,6 +142,28 @@ class Cell(nn.Module):
                 state = tuple(_where(running, new, old) for new, old in zip(after, state, strict=True))
                 outputs.append(torch.where(running[:, None], state[0], 0.0))
         return torch.stack(outputs, 1), state
+
+
+def up_to_ends(
+    outputs: Float[Tensor, "batch steps hidden"], lengths: Int[Tensor, "batch"]
+) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
+    """Outputs with zeros past each row's end, and each row's last."""
+    lengths = lengths.to(outputs.device)
+    past = torch.arange(outputs.shape[1], device=outputs.device) >= lengths[:, None]
+    last = outputs.take_along_dim((lengths - 1)[:, None, None], 1)[:, 0]
+    return outputs.masked_fill(past[..., None], 0.0), last
+
+
+def of_similar_length(lengths: Int[Tensor, "batch"]) -> list[Int[Tensor, "rows"]]:
+    """Rows in groups, the longest first: once a group has `LEAST_ROWS`, it ends before a row of less than
+    `LEAST_FILLED` of its first one's steps."""
+    order = lengths.argsort(descending=True, stable=True)
+    begins = [0]
+    ranked = lengths[order].tolist()
+    for row, length in enumerate(ranked):
+        if row - begins[-1] >= LEAST_ROWS and length < LEAST_FILLED * ranked[begins[-1]]:
+            begins.append(row)
+    return [order[begin:end] for begin, end in pairwise([*begins, len(order)])]
 
 
 def _where(running: Bool[Tensor, "batch"], new: Tensor, old: Tensor) -> Tensor:
@@ -167,7 +201,7 @@ class TorchCell(Cell):
         state: CellState | None = None,
         recurrent: Tensor | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
-        """`plain_sequence` by torch's kernel; packed only where lengths differ, since packing costs copies."""
+        """`plain_sequence` by torch's kernel, packed where lengths differ."""
         stacked = None if state is None else tuple(part[None].contiguous() for part in state)
         start = stacked[0] if stacked is not None and len(stacked) == 1 else stacked
         if lengths is None or bool((lengths == x.shape[1]).all()):
@@ -178,6 +212,20 @@ class TorchCell(Cell):
             outputs, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
         final = final if isinstance(final, tuple) else (final,)
         return outputs, tuple(part[0] for part in final)
+
+    def encode(
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]
+    ) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
+        """By the kernel for rows of one length, with filled-up rows: on a CPU the gradient of each step of the packed
+        one has all steps' size, so that its time grows with the square of the length."""
+        if x.device.type != "cpu" or bool((lengths == x.shape[1]).all()):
+            return super().encode(x, lengths)
+        groups = of_similar_length(lengths)
+        if len(groups) == 1:
+            return up_to_ends(self._kernel(x, None, None)[0], lengths)
+        found = [self._kernel(x[rows, : int(lengths[rows[0]])], None, None)[0] for rows in groups]
+        wide = [nn.functional.pad(part, (0, 0, 0, x.shape[1] - part.shape[1])) for part in found]
+        return up_to_ends(torch.cat(wide)[torch.cat(groups).argsort()], lengths)
 
     def _kernel(self, x: Any, start: Any, recurrent: Tensor | None) -> Any:
         if recurrent is None:

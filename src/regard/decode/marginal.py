@@ -24,6 +24,7 @@ from regard.decode.state import State
 from regard.errors import RegardError
 from regard.ops.dropout import sequence_dropout, sequence_mask
 from regard.ops.loss import NllSums
+from regard.ops.mixture import StepMixtures
 from regard.ops.noise import Noise
 
 MOST_PIECES = 1000
@@ -208,17 +209,16 @@ class MarginalDecoder(nn.Module):
                 output = sequence_dropout(output, self.dropout, noise, f"decoder.{depth}")
             output, _ = cell.sequence(output, None, tuple(start[f"{name}.{depth}"] for name in cell.state_names))
         moves = self._transitions(output, source)
-        written = self._write(output, embedded, source, noise).log_softmax(-1)  # (batch, tgt_len, src_len, vocab)
-        told = written.take_along_dim(targets[:, :, None, None], 3)[..., 0]
+        written = StepMixtures(self._write(output, embedded, source, noise), targets)
         if moves.shape[2] == 1:  # order 0: no step depends on the one before
             priors = moves[:, :, 0]
         else:
             at, found = self._first(source), []
             for t in range(inputs.shape[1]):
                 found.append(self._move(at[:, None], moves[:, t : t + 1])[:, 0])
-                at = (found[-1] + told[:, t]).log_softmax(-1)
+                at = (found[-1] + written.told[:, t]).log_softmax(-1)
             priors = torch.stack(found, 1)
-        return (priors[..., None] + written).logsumexp(2), priors.exp()
+        return written.mix(priors), priors.exp()
 
     def _first(self, source: MarginalSource) -> Float[Tensor, "batch src_len"]:
         """Before the first token: at the first step."""

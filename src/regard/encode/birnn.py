@@ -70,10 +70,10 @@ class BiRNN(Encoder):
         for depth, directions in enumerate(self.layers):
             x_in = sequence_dropout(x, self.dropout, noise, f"encoder.{depth}")
             forward, *rest = cast("Iterable[Cell]", directions)
-            outputs, (final, *_) = forward.sequence(x_in, lengths if ragged else None)
+            outputs, final = forward.encode(x_in, lengths)
             for cell in rest:
                 turned = x_in.flip(1) if back is None else take_steps(x_in, back)
-                backward, (backward_final, *_) = cell.sequence(turned, lengths if ragged else None)
+                backward, backward_final = cell.encode(turned, lengths)
                 backward = backward.flip(1) if back is None else take_steps(backward, back)
                 outputs, final = torch.cat([outputs, backward], -1), torch.cat([final, backward_final], -1)
             x = x + outputs if self.config.residual and depth > 0 else outputs

@@ -212,6 +212,82 @@ EXPORT void log_softmax(int64_t rows, int64_t vocab, float *logits) {
     }
 }
 
+/* ---- Mixtures of softmaxes: regard/ops/mixture.py ---------------------------------------------------------- */
+
+/* The first n floats of v; a whole vector where there is room. */
+static inline void store_some(float *p, floats v, int64_t n) {
+    if (n < LANES)
+        memcpy(p, &v, n * sizeof(float));
+    else
+        store(p, v);
+}
+
+static inline floats load_up_to(const float *p, int64_t n, float fill) {
+    return n < LANES ? load_some(p, n, fill) : load(p);
+}
+
+/* log Σ exp of each row. */
+EXPORT void log_sums(int64_t rows, int64_t vocab, const float *logits, float *sums) {
+    for (int64_t row = 0; row < rows; row++) {
+        const float *x = logits + row * vocab;
+        floats most = ALL(max_in(x, vocab)), total = ALL(0.0f);
+        int64_t k = 0;
+        for (; k + LANES <= vocab; k += LANES) total += exp_of(load(x + k) - most);
+        float sum = sum_of(total);
+        for (; k < vocab; k++) sum += exp_of(ALL(x[k]) - most)[0];
+        sums[row] = logf(sum) + most[0];
+    }
+}
+
+/* grad (rows) of the sums, added to grad_logits. */
+EXPORT void log_sums_backward(int64_t rows, int64_t vocab, const float *logits, const float *sums, const float *grad,
+                              float *grad_logits) {
+    for (int64_t row = 0; row < rows; row++) {
+        const float *x = logits + row * vocab;
+        float *out = grad_logits + row * vocab;
+        floats total = ALL(sums[row]), g = ALL(grad[row]);
+        for (int64_t k = 0; k < vocab; k += LANES) {
+            int64_t n = vocab - k;
+            floats e = exp_of(load_up_to(x + k, n, 0.0f) - total);
+            store_some(out + k, load_up_to(out + k, n, 0.0f) + g * e, n);
+        }
+    }
+}
+
+/* log Σ_s exp(logits[s] + weights[s]): logits (mixtures, steps, vocab), weights (mixtures, steps) → mixed (mixtures, vocab). */
+EXPORT void mixture_forward(int64_t mixtures, int64_t steps, int64_t vocab, const float *logits, const float *weights,
+                            float *mixed) {
+    for (int64_t m = 0; m < mixtures; m++, logits += steps * vocab, weights += steps, mixed += vocab)
+        for (int64_t k = 0; k < vocab; k += LANES) {
+            int64_t n = vocab - k;
+            floats most = ALL(-INFINITY), sum = ALL(0.0f);
+            for (int64_t s = 0; s < steps; s++)
+                most = larger(most, load_up_to(logits + s * vocab + k, n, 0.0f) + ALL(weights[s]));
+            for (int64_t s = 0; s < steps; s++)
+                sum += exp_of(load_up_to(logits + s * vocab + k, n, 0.0f) + ALL(weights[s]) - most);
+            for (int i = 0; i < LANES; i++) most[i] += logf(sum[i]);
+            store_some(mixed + k, most, n);
+        }
+}
+
+/* grad (mixtures, vocab) of what was mixed → grad_logits and grad_weights. */
+EXPORT void mixture_backward(int64_t mixtures, int64_t steps, int64_t vocab, const float *logits, const float *weights,
+                             const float *mixed, const float *grad, float *grad_logits, float *grad_weights) {
+    for (int64_t m = 0; m < mixtures; m++, mixed += vocab, grad += vocab)
+        for (int64_t s = 0; s < steps; s++, logits += vocab, grad_logits += vocab) {
+            float own = *weights++; /* ALL names its argument eight times */
+            floats sum = ALL(0.0f), weight = ALL(own);
+            for (int64_t k = 0; k < vocab; k += LANES) {
+                int64_t n = vocab - k;
+                floats share = exp_of(load_up_to(logits + k, n, 0.0f) + weight - load_up_to(mixed + k, n, 0.0f));
+                share *= load_up_to(grad + k, n, 0.0f);
+                sum += share;
+                store_some(grad_logits + k, share, n);
+            }
+            *grad_weights++ = sum_of(sum);
+        }
+}
+
 /* The k largest of each row, best first, equal ones by lower index. values, index: (rows, k). */
 EXPORT void largest(int64_t rows, int64_t width, int64_t k, const float *x, float *values, int64_t *index) {
     for (int64_t row = 0; row < rows; row++, x += width, values += k, index += k) {

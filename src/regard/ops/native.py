@@ -36,6 +36,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "additive_backward": (_COUNT,) * 5 + (_POINTER,) * 13,
     "nll_backward": (_COUNT,) * 2 + (_POINTER,) * 2 + (ctypes.c_double, _POINTER),
     "log_softmax": (_COUNT,) * 2 + (_POINTER,),
+    "log_sums": (_COUNT,) * 2 + (_POINTER,) * 2,
+    "log_sums_backward": (_COUNT,) * 2 + (_POINTER,) * 4,
+    "mixture_forward": (_COUNT,) * 3 + (_POINTER,) * 3,
+    "mixture_backward": (_COUNT,) * 3 + (_POINTER,) * 6,
     "largest": (_COUNT,) * 3 + (_POINTER,) * 3,
 }
 """The compiled functions and what they take: counts, then pointers."""
