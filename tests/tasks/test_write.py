@@ -16,6 +16,7 @@ from rich.console import Console
 
 import regard
 from regard.cli import load_command
+from regard.cli.evaluate import facts, table
 from regard.data.report import render
 from regard.data.tokenizer import BOS, EOS, PAD
 from regard.data.windows import Windows
@@ -196,6 +197,10 @@ def test_evaluation_reads_the_text_as_a_whole(run: Path) -> None:
     log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     final = next(each for each in log if each["type"] == "final")
     assert result.perplexity == pytest.approx(final["perplexity"], rel=1e-9) and result.scores == {}
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table(result), *facts(result))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "nats per token" in shown and f"{final['nats']:.4f}" in shown and f"{result.sentences:,} text" in shown
     with pytest.raises(RegardError, match="perplexity of several language models together"):
         two = regard.load([run, run])
         evaluate(two, split_examples(two, "valid"))

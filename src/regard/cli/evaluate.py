@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,6 +111,8 @@ def table(result: Evaluation) -> Table:
         value = f"{score.value:.2f}{score.unit and ' ' + score.unit}"
         scores.add_row(score.label, value, f"{score.low:.2f} – {score.high:.2f}")
     scores.add_row("perplexity", f"{result.perplexity:.3f}", "")
+    if not result.scores:  # a language model, whose perplexity is all there is
+        scores.add_row("nats per token", f"{math.log(result.perplexity):.4f}", "")
     if result.accuracy is not None:
         scores.add_row("accuracy", f"{result.accuracy:.2f} %", "")
     return scores
@@ -119,9 +122,9 @@ def facts(result: Evaluation) -> list[str]:
     """Which data, which weights, which search."""
     refused = f", {result.refused:,} of them too long to be answered" if result.refused else ""
     speed = f"in {result.seconds:.1f} s ({result.sentences_per_second:,.1f} a second)"
-    lines = [
-        f"data    {result.data['name']}: {', '.join(result.data['files'])}; {result.sentences:,} sentences{refused}"
-    ]
+    unit = "sentence" if result.scores else "text"
+    count = f"{result.sentences:,} {unit}{'s' * (result.sentences != 1)}"
+    lines = [f"data    {result.data['name']}: {', '.join(result.data['files'])}; {count}{refused}"]
     if result.bad:
         lines.append(f"        bad lines, left out: {result.bad:,}; the first: {result.first_bad}")
     for run in result.runs:
