@@ -14,6 +14,7 @@ from tests.tasks.small import small_recipe
 
 import regard
 from regard.cli import main
+from regard.cli.evaluate import open_run
 from regard.data.read import Problems, read_split
 from regard.decode.engine import layout
 from regard.errors import RegardError
@@ -165,8 +166,10 @@ def test_mistakes_in_a_recipe(tmp_path: Path, changes: dict[str, Any], message: 
 
 def test_a_key_of_sampling_needs_sampling(run: Path) -> None:
     with pytest.raises(RegardError, match=r"temperature: for sampling, and the search is beam; add search.method=samp"):
-        regard.load(run, overrides=["search.temperature=0.5"])
-    regard.load(run, overrides=["search.method=sample", "search.temperature=0.5"])
+        open_run(str(run), ["search.temperature=0.5"], "auto", None)
+    open_run(str(run), ["search.method=sample", "search.temperature=0.5"], "auto", None)
+    predictor = regard.load(run, overrides=["search.temperature=0.5"])  # a call may ask for a sample
+    assert predictor.search_config(method="sample").temperature == 0.5
 
 
 def test_a_run_of_another_task_is_no_partner(capsys: pytest.CaptureFixture[str], toy_run: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "task": "transduce",
         "data": {**data, "target": char},
         "model": model,
-        "train": {"batch_tokens": 100, "learning_rate": 5e-3, "hallucinated": 1, "epochs": 2, "metric": "perplexity"},
+        "train": {"batch_tokens": 100, "learning_rate": 1e-2, "hallucinated": 1, "epochs": 3, "metric": "perplexity"},
     }
     recipe = small_recipe(folder, {"train": forms(150, 1), "valid": forms(40, 2)}, changes)
     return regard.train(recipe, folder / "run", console=Console(quiet=True)).path
@@ -50,7 +52,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_begins_to_learn_and_is_scored_by_words_and_letters(run: Path) -> None:
     predictor = regard.load(run)
     found = evaluate(predictor, split_examples(predictor, "valid"))
-    assert found.perplexity is not None and found.perplexity < 10  # of 300 pieces, seven are ever right
+    letters = Counter("".join(line["form"] + "\n" for line in forms(40, 2)))
+    total = letters.total()
+    guessed = math.exp(-sum(count / total * math.log(count / total) for count in letters.values()))
+    assert found.perplexity < 0.9 * guessed  # than by how often letters and ends are
     assert set(found.scores) == {"wer", "cer"}
 
 

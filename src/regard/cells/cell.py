@@ -217,7 +217,8 @@ class TorchCell(Cell):
         self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]
     ) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
         """By the kernel for rows of one length, with filled-up rows: on a CPU the gradient of each step of the packed
-        one has all steps' size, so that its time grows with the square of the length."""
+        one has all steps' size, so that its time grows with the square of the length. A few rows, `LEAST_ROWS`, are
+        one group however their lengths differ."""
         if x.device.type != "cpu" or bool((lengths == x.shape[1]).all()):
             return super().encode(x, lengths)
         groups = of_similar_length(lengths)

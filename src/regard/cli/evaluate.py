@@ -71,12 +71,17 @@ def open_run(
 ) -> Predictor:
     """The predictor of a run or of several, with the keys of its recipe that may change changed."""
     from regard.predict import load
+    from regard.predict.options import check_used
     from regard.train.machine import threads_for
 
     runs = [run] if Path(run).exists() else [part for part in run.split(",") if part]
-    return load(
+    predictor = load(
         runs, device=device, threads=threads_for(threads, 1), overrides=overrides, int8=int8, shortlist=shortlist
     )
+    if not predictor.task.continues:  # which samples unless it is told to be greedy
+        keys = [override.partition("=")[0].removeprefix("search.") for override in overrides]
+        check_used(predictor.recipe.search.method, keys, "search.method=sample")
+    return predictor
 
 
 def choose_data(predictor: Predictor, split: str | None, source: Path | None, references: list[Path]) -> Examples:

@@ -226,16 +226,21 @@ static inline floats load_up_to(const float *p, int64_t n, float fill) {
     return n < LANES ? load_some(p, n, fill) : load(p);
 }
 
+/* e^x, and zero below e^-80: times a gradient it would soon be a number of the slow kind (denormal), and there are many,
+   as no step past a source's end ever writes. */
+static inline floats share_of(floats x) { return choose(x < ALL(-80.0f), ALL(0.0f), exp_of(x)); }
+
 /* log Σ exp of each row. */
 EXPORT void log_sums(int64_t rows, int64_t vocab, const float *logits, float *sums) {
     for (int64_t row = 0; row < rows; row++) {
         const float *x = logits + row * vocab;
-        floats most = ALL(max_in(x, vocab)), total = ALL(0.0f);
+        float top = max_in(x, vocab);
+        floats most = ALL(top), total = ALL(0.0f);
         int64_t k = 0;
         for (; k + LANES <= vocab; k += LANES) total += exp_of(load(x + k) - most);
         float sum = sum_of(total);
         for (; k < vocab; k++) sum += exp_of(ALL(x[k]) - most)[0];
-        sums[row] = logf(sum) + most[0];
+        sums[row] = logf(sum) + top;
     }
 }
 
@@ -248,7 +253,7 @@ EXPORT void log_sums_backward(int64_t rows, int64_t vocab, const float *logits, 
         floats total = ALL(sums[row]), g = ALL(grad[row]);
         for (int64_t k = 0; k < vocab; k += LANES) {
             int64_t n = vocab - k;
-            floats e = exp_of(load_up_to(x + k, n, 0.0f) - total);
+            floats e = share_of(load_up_to(x + k, n, 0.0f) - total);
             store_some(out + k, load_up_to(out + k, n, 0.0f) + g * e, n);
         }
     }
@@ -279,7 +284,7 @@ EXPORT void mixture_backward(int64_t mixtures, int64_t steps, int64_t vocab, con
             floats sum = ALL(0.0f), weight = ALL(own);
             for (int64_t k = 0; k < vocab; k += LANES) {
                 int64_t n = vocab - k;
-                floats share = exp_of(load_up_to(logits + k, n, 0.0f) + weight - load_up_to(mixed + k, n, 0.0f));
+                floats share = share_of(load_up_to(logits + k, n, 0.0f) + weight - load_up_to(mixed + k, n, 0.0f));
                 share *= load_up_to(grad + k, n, 0.0f);
                 sum += share;
                 store_some(grad_logits + k, share, n);

@@ -23,7 +23,7 @@ class StepMixtures:
         steps.told                  # log p(target | step), which the weights may depend on
         steps.mix(priors)           # log Σ_step p(step) p(token | step)
 
-    Compiled, logits are read in place and one gradient of their size is made; the plain form keeps four such tensors.
+    Compiled, logits are read where they are, and one gradient of their size is made; the plain form keeps twice that.
     """
 
     def __init__(self, logits: Logits, targets: Int[Tensor, "batch tgt_len"]) -> None:
@@ -32,28 +32,28 @@ class StepMixtures:
             self._logits, self._grad = logits.contiguous(), _Grad()
             self.told, self._total = _Terms.apply(self._logits, targets, self._grad)
         else:
-            self._logits, self._total = logits, logits.logsumexp(-1)
-            self.told = plain_told(logits, targets)
+            self._logits = logits.log_softmax(-1)
+            self.told = plain_told(self._logits, targets)
 
     told: Float[Tensor, "batch tgt_len src_len"]
 
     def mix(self, priors: Float[Tensor, "batch tgt_len src_len"]) -> Float[Tensor, "batch tgt_len vocab"]:
-        """priors   log p(step); once for each object where a gradient is wanted"""
+        """priors   log p(step)"""
         if self._fused:
             return _Mix.apply(self._logits, priors - self._total, self._grad)
         return plain_mixture(self._logits, priors)
 
 
-def plain_told(logits: Logits, targets: Int[Tensor, "batch tgt_len"]) -> Float[Tensor, "batch tgt_len src_len"]:
-    """log p(target | step)."""
-    return logits.log_softmax(-1).take_along_dim(targets[:, :, None, None], 3)[..., 0]
+def plain_told(written: Logits, targets: Int[Tensor, "batch tgt_len"]) -> Float[Tensor, "batch tgt_len src_len"]:
+    """log p(target | step), of log-probabilities."""
+    return written.take_along_dim(targets[:, :, None, None], 3)[..., 0]
 
 
 def plain_mixture(
-    logits: Logits, priors: Float[Tensor, "batch tgt_len src_len"]
+    written: Logits, priors: Float[Tensor, "batch tgt_len src_len"]
 ) -> Float[Tensor, "batch tgt_len vocab"]:
-    """log Σ_step p(step) softmax(logits of the step)."""
-    return (priors[..., None] + logits.log_softmax(-1)).logsumexp(2)
+    """log Σ_step p(step) p(token | step), of log-probabilities."""
+    return (priors[..., None] + written).logsumexp(2)
 
 
 class _Grad(Tape):
@@ -62,8 +62,8 @@ class _Grad(Tape):
     begun: Tensor | None = None
 
     def begin(self, found: Tensor) -> None:
-        self.begin_pass()
-        self.begun = found
+        """Of one mixture; there may be several in a pass."""
+        self.begun = found if self.begin_pass() or self.begun is None else self.begun.add_(found)
 
     def take(self, like: Tensor) -> Tensor:
         """What was begun in this pass, or zeros."""
@@ -115,5 +115,6 @@ class _Mix(Function):
         found, grad_weights = torch.empty_like(logits), torch.empty_like(weights)
         of_mixed = (mixed, grad.contiguous())
         native.call("mixture_backward", batch * length, steps, vocab, logits, weights, *of_mixed, found, grad_weights)
-        ctx.grad.begin(found)
+        if ctx.needs_input_grad[0]:
+            ctx.grad.begin(found)
         return None, grad_weights, None

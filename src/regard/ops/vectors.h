@@ -44,7 +44,7 @@ static inline float max_of(floats v) {
 }
 
 /* e^x: x = n ln 2 + r with |r| ≤ ln 2 / 2, and Taylor's series of e^r up to r^7, whose remainder is below 6e-9.
-   Below -87 the result is e^-87, above 88 it is e^88: callers do not come near. */
+   Below -87 the result is e^-87, above 88 it is e^88: callers do not come near, or do not mind. */
 static inline floats exp_of(floats x) {
     const floats shift = ALL(12582912.0f); /* 1.5 · 2^23: adding it rounds to a whole number */
     x = choose(x < ALL(-87.0f), ALL(-87.0f), x); /* written so that not-a-number stays one */

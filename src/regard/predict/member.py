@@ -13,7 +13,6 @@ from regard.decode.engine import Encode
 from regard.decode.protocol import Decoder
 from regard.errors import RegardError
 from regard.model import Seq2Seq
-from regard.predict.options import check_used
 from regard.predict.shortlist import load_shortlist
 from regard.recipe import Recipe, load_recipe
 from regard.tasks import TASKS
@@ -69,9 +68,6 @@ def load_member(
     if overrides:
         recipe = load_recipe(run.path / "recipe.yaml", overrides)
     task = TASKS[recipe.task](recipe)
-    if not task.continues:  # which samples unless it is told to be greedy
-        keys = [override.partition("=")[0].removeprefix("search.") for override in overrides]
-        check_used(recipe.search.method, keys, "search.method=sample")
     model = task.build(tokenizers)
     stored = next(iter(weights.values())).dtype
     model.to(stored)  # so that copying rounds nothing

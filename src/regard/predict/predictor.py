@@ -237,6 +237,7 @@ class Predictor:
         recipe reads the beginning alone, or the last turns, the rest is no reason."""
         if isinstance(texts, str):
             raise RegardError("predict: expected a list of texts, found one text; put it in a list.")
+        texts = list(texts)
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise RegardError(f"predict: text {i + 1} is {type(text).__name__}, expected str.")
