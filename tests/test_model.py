@@ -103,8 +103,8 @@ def test_dropout_takes_its_share_from_every_place_once():
     model, lines = tiny(torch.float32, embed=256, dropout=0.3, output_dropout=0.0), Lines(reversals(64, 5))
     batch, seen = collate(lines, np.arange(64)), {}
     first = model.encoder.layers[0][0]
-    read, attended = first.sequence, model.decoder.prepare
-    first.sequence = lambda x, lengths: seen.update(source=x) or read(x, lengths)
+    read, attended = first.encode, model.decoder.prepare
+    first.encode = lambda x, lengths: seen.update(source=x) or read(x, lengths)
     model.decoder.prepare = lambda memories: seen.update(memory=memories[0].values) or attended(memories)
     model.loss(batch, noise=Noise(1, 1))
     for name, x in seen.items():
