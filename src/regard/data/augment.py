@@ -17,6 +17,10 @@ from regard.errors import RegardError
 
 SHORTEST_STEM = 3
 """Symbols in a row that source and target have in common, to be taken for a part of the stem."""
+LONG_STEM = 6
+"""From so many on, the first and the last of them stay: sounds that what stands beside them depends on."""
+DRAWN = 0.5
+"""Of the other letters of a stem, the share that is drawn anew; in those that stay there is vowel harmony left."""
 
 
 class PairsLike(Examples, HasIds, Protocol):
@@ -95,11 +99,12 @@ class Joined(Augmented):
 
 
 class Hallucinated(Augmented):
-    """Pairs with another stem: what source and target have in common, letter by letter, becomes random letters.
+    """Pairs with another stem: of what source and target have in common, about half the letters become random ones.
 
     Anastasopoulos & Neubig 2019, "Pushing the limits of low-resource morphological inflection", section 4: endings and
     features stay, so that a model learns to copy any stem. Common are the runs of three symbols and more of a longest
-    common subsequence; unlike the paper's, the alignment is exact, and every letter of a run is drawn anew. Marks stay.
+    common subsequence (theirs is an alignment that was learned); how much of a run is drawn anew is as in their
+    published code. Marks stay.
 
     letters   the ids to draw from: `letters_of` a tokenizer that both sides share
     """
@@ -124,7 +129,9 @@ class Hallucinated(Augmented):
     def make(self, number: int) -> tuple[Ids, Ids]:
         model = int(self.models[number])
         (at, to), (source, target) = self.stems[model], (side.copy() for side in self.pairs.ids(model))
-        source[at] = target[to] = self._random(4, number).choice(self.letters, len(at))
+        random = self._random(4, number)
+        drawn = random.random(len(at)) < DRAWN
+        source[at[drawn]] = target[to[drawn]] = random.choice(self.letters, int(drawn.sum()))
         return source, target
 
     def origin(self, number: int) -> str:
@@ -134,7 +141,8 @@ class Hallucinated(Augmented):
         """The places of a stem, if there is one."""
         blocks = LCSseq.opcodes(source.tolist(), target.tolist())
         same = [(b.src_start, b.dest_start, b.src_end - b.src_start) for b in blocks if b.tag == "equal"]
-        long = [(at, to, size) for at, to, size in same if size >= SHORTEST_STEM]
+        ends = [(at, to, size, int(size >= LONG_STEM)) for at, to, size in same if size >= SHORTEST_STEM]
+        long = [(at + end, to + end, size - 2 * end) for at, to, size, end in ends]
         at = np.array([at + k for at, _, size in long for k in range(size)], dtype=np.int64)
         to = np.array([to + k for _, to, size in long for k in range(size)], dtype=np.int64)
         letter = np.isin(source[at], self.letters)

@@ -38,8 +38,8 @@ class TrainConfig(Config):
     """Batches whose gradients are added before an update; 1: more only where memory is too small."""
 
     hallucinated: float = Field(0.0, ge=0)
-    """Train on so many times as many examples more that have another stem: the letters that source and target have in
-    common are drawn anew. For inflection from few hundred forms, where 10,000 in all is usual; it needs
+    """Train on so many times as many examples more that have another stem: half the letters that source and target
+    have in common are drawn anew. For inflection from few hundred forms, where 10,000 in all is usual; it needs
     data.shared_vocabulary; 0: what the data has."""
     joined: float = Field(0.0, ge=0, le=10)
     """Train on so many times as many examples more, each of two pairs, one after the other with a space between; 1 for
