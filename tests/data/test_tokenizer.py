@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tests.covering import slow
 
 from regard.data.config import TextConfig
-from regard.data.text import normalize
+from regard.data.text import normalize, separate
 from regard.data.tokenizer import BOS, BYTE_NAMES, EOS, PAD, SPECIAL_NAMES, SPECIALS, TURN_END, UNK, Tokenizer
 from regard.errors import RegardError
 
@@ -61,6 +61,9 @@ def test_turns_come_back_and_each_is_as_it_is_alone(kind: str, text: str) -> Non
     assert tokenizer.decode(ids) == normalize(text, tokenizer.config)
     cut = tokenizer.encode(normalize(text, tokenizer.config).split("\t"))
     assert ids == [i for turn in cut for i in (TURN_END, *turn)][1:] and len(cut) <= 3
+    whole = separate(normalize(text, tokenizer.config), tokenizer.config)  # turns are encoded one by one
+    whole = " " + whole if whole and kind != "char" else whole
+    assert ids == tokenizer._core.encode(whole, add_special_tokens=False).ids
 
 
 @lru_cache

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -104,8 +104,15 @@ class Tokenizer:
         cleaned = [separate(self.normalize(text), self.config) for text in texts]
         if self._spaced:
             cleaned = [" " + text if text else text for text in cleaned]
-        found = self._core.encode_batch_fast(cleaned, add_special_tokens=False)
-        return (encoding.ids[:most] for encoding in found)
+        if self.config.turns is None:
+            return (ids[:most] for ids in self._ids(cleaned))
+        turns = [text.split(TAG) for text in cleaned]
+        unlike = dict.fromkeys(chain.from_iterable(turns))  # a turn is part of the source of several replies
+        known = dict(zip(unlike, self._ids([*unlike]), strict=True))
+        return ([i for turn in text for i in (TURN_END, *known[turn])][1:] for text in turns)
+
+    def _ids(self, texts: Sequence[str]) -> Iterable[list[int]]:
+        return (encoding.ids for encoding in self._core.encode_batch_fast(texts, add_special_tokens=False))
 
     def surface(self, text: str) -> list[str]:
         """What stands behind each id of `encode`, with `unknown: hash`; else nothing."""
