@@ -7,11 +7,13 @@ import torch
 from tests.covering import slow
 
 from regard.attend import SCORES
+from regard.data.tokenizer import TURN_END
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, sorted_batches
 from regard.decode.ensemble import Ensemble
 from regard.decode.packed import PackedDecoder
-from regard.encode.packed import PackedBiRNN
+from regard.encode import segment_ids
+from regard.encode.packed import PackedBiRNN, PackedHierarchical, packs_encoder
 from regard.model import Seq2Seq, seeded
 from regard.model_config import ModelConfig
 from regard.ops import native
@@ -20,6 +22,8 @@ from regard.ops.packed import PackedLinear
 pytestmark = pytest.mark.skipif(native.kernels() is None, reason="no kernels for this machine: no compiler, or no AVX2")
 
 VOCAB = 37
+TURNS = {"type": "hierarchical", "memory": "bottom", "pooling": {"type": "attention", "dim": 24}}
+CONVERSATIONS = [[5, 6, TURN_END, 7, 8], [9], [], [10, TURN_END], [*range(5, 30), TURN_END, 5, TURN_END, 6, 7, 8]]
 SOURCES = [[5, 6, 7, 8], [9], [], [10, 11, 12, 13, 14, 15], [*range(5, 36)], [6, 6, 6, 6], [5, 9] * 21]
 
 
@@ -80,6 +84,27 @@ def test_the_encoder(keys, cell):
             assert torch.equal(alone.summary[0], packed.summary[row])
 
 
+@pytest.mark.parametrize("memory", ["top", "bottom"])
+@pytest.mark.parametrize(
+    "pooling", ["max", "last", TURNS["pooling"], {"type": "structured", "dim": 24, "hops": 3, "penalty": 0}]
+)
+def test_the_encoder_of_turns(pooling, memory):
+    model = build(encoder={**TURNS, "memory": memory, "pooling": pooling}, attention="none")
+    ids, lengths = batch(CONVERSATIONS)
+    levels, packed = segment_ids(ids, [[TURN_END]]), PackedHierarchical(model.encoder)
+    x = model.source_embedding(ids).detach()
+    with torch.inference_mode():
+        expected, found = model.encoder(x, lengths, levels=levels), packed(x, lengths, levels=levels)
+        for name in ("values", "summary"):
+            torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
+        assert torch.equal(found.src_valid, expected.src_valid) and torch.equal(found.lengths, expected.lengths)
+        for row, steps in enumerate(lengths.tolist() if memory == "bottom" else found.lengths.tolist()):
+            one, length = slice(row, row + 1), int(lengths[row])
+            alone = packed(x[one, :length], lengths[one], levels=levels[one, :, :length])
+            assert torch.equal(alone.values[0], found.values[row, :steps])
+            assert torch.equal(alone.summary[0], found.summary[row])
+
+
 @pytest.mark.parametrize(
     "keys",
     [
@@ -123,11 +148,17 @@ def test_a_step_of_the_decoder(keys):
         ({"attention": {"scope": "window"}}, True, False),
         ({"attention": {"heads": 2}}, True, False),
         ({"attention": {"dim": 12}}, True, False),
+        ({"encoder": TURNS}, True, True),
+        ({"encoder": {**TURNS, "cell": "rnn"}}, False, True),
+        ({"encoder": {**TURNS, "pooling": "mean"}}, False, True),
+        ({"encoder": {**TURNS, "pooling": {"dim": 12}}}, False, True),
+        ({"encoder": {**TURNS, "pooling": {"dim": 24, "normalizer": "sparsemax"}}}, False, True),
+        ({"encoder": "none", "attention": "none"}, True, True),
     ],
 )
 def test_what_has_a_packed_form(keys, encoder, decoder):
     model = build(**keys)
-    assert (PackedBiRNN.takes(model.encoder), PackedDecoder.takes(model.decoder)) == (encoder, decoder)
+    assert (packs_encoder(model.encoder), PackedDecoder.takes(model.decoder)) == (encoder, decoder)
     assert isinstance(model.for_search()[1], PackedDecoder) == (encoder and decoder)
     assert not isinstance(model.double().for_search()[1], PackedDecoder)
 
@@ -144,27 +175,54 @@ def test_what_has_a_packed_form(keys, encoder, decoder):
 )
 def test_outputs_are_the_same_bits_in_any_batch_on_any_threads(search, score, cell):
     keys = {"attention": {"score": score}, "encoder": {"cell": cell}, "decoder": {"cell": cell}}
-    model, config = build(**keys), SearchConfig.model_validate({"max_length": 12, **search})
+    the_same_in_any_batch(build(**keys), SOURCES, SearchConfig.model_validate({"max_length": 12, **search}))
+
+
+@pytest.mark.parametrize("attention", [{}, "none"])
+def test_replies_are_the_same_bits_in_any_batch_on_any_threads(attention):
+    the_same_in_any_batch(build(encoder=TURNS, attention=attention), CONVERSATIONS, SearchConfig(beam=3, max_length=12))
+
+
+def test_what_is_written_is_the_same_bits_in_any_batch_on_any_threads():
+    model = build(encoder="none", attention="none", decoder={"hidden": 24, "input_feeding": False})
+    config = SearchConfig(method="sample", max_length=30, min_length=20)
+    the_same_in_any_batch(model, [[]] * len(SOURCES), config, prefix=SOURCES)
+
+
+def the_same_in_any_batch(model, sources, config, prefix=None):
     parts, before, found = model.for_search(), torch.get_num_threads(), []
+    assert isinstance(parts[1], PackedDecoder)
     try:
         for threads, size in itertools.product((1, 2, 3), (1, 2, 5, 64)):
             torch.set_num_threads(threads)
             done: list[int] = []
             found.append(
-                decode_sentences(*parts, SOURCES, config, batch_sentences=size, keep_weights=True, done=done.append)
+                decode_sentences(
+                    *parts,
+                    sources,
+                    config,
+                    batch_sentences=size,
+                    prefix=prefix,
+                    keep_weights=model.config.attention is not None,
+                    done=done.append,
+                )
             )
-            assert sum(done) == len(SOURCES) and torch.get_num_threads() == threads
+            assert sum(done) == len(sources) and torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    plain = decode_sentences(lambda *x: [model.encode(*x)], model.decoder, SOURCES, config)
+    plain = decode_sentences(lambda *x: [model.encode(*x)], model.decoder, sources, config, prefix=prefix)
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             assert [(x.tokens, x.score, x.token_log_probs) for x in one] == [
                 (x.tokens, x.score, x.token_log_probs) for x in two
             ]
-            assert all(torch.equal(x.weights, y.weights) for x, y in zip(one, two, strict=True))
+            assert all(same(x.weights, y.weights) for x, y in zip(one, two, strict=True))
     for one, two in zip(found[0], plain, strict=True):
         assert one[0].tokens == two[0].tokens and one[0].score == pytest.approx(two[0].score, abs=1e-5)
+
+
+def same(one, two):
+    return one is two if one is None or two is None else torch.equal(one, two)
 
 
 def test_an_ensemble_of_five_is_the_same_bits_in_any_batch():

@@ -18,8 +18,8 @@ from regard.decode.engine import Encode
 from regard.decode.packed import PackedDecoder
 from regard.decode.protocol import Decoder
 from regard.decode.shortlist import Shortlist
-from regard.encode import OPTIONAL_ENCODERS, BiRNN, Memory, segment_ids
-from regard.encode.packed import PackedBiRNN
+from regard.encode import OPTIONAL_ENCODERS, Memory, segment_ids
+from regard.encode.packed import pack_encoder, packs_encoder
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
 from regard.ops.int8 import Int8Linear
@@ -106,9 +106,9 @@ class Seq2Seq(nn.Module):
 
         Packed weights are copies: ask anew after an update.
         """
-        if PackedBiRNN.takes(self.encoder) and PackedDecoder.takes(self.decoder):
+        if packs_encoder(self.encoder) and PackedDecoder.takes(self.decoder):
             linear = Int8Linear if int8 else PackedLinear
-            encode = _Encode(self.source_embedding, PackedBiRNN(cast(BiRNN, self.encoder), linear))
+            encode = _Encode(self.source_embedding, pack_encoder(self.encoder, linear))
             return encode, PackedDecoder(self.decoder, linear, shortlist)
         if int8 or shortlist is not None:
             what = "int8" if int8 else "shortlist"

@@ -1,6 +1,8 @@
 """The encoder of documents: words make sentences, sentences make a document."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -132,43 +134,54 @@ class Hierarchical(Encoder):
         levels: Int[Tensor, "batch nesting steps"] | None,
         noise: Noise | None = None,
     ) -> Reading:
-        levels = self._checked(levels, x)
-        rest, counts = levels, lengths
-        segments: list[Segments] = []
-        states: list[Tensor] = []
-        pooled: list[Pooled] = []
-        for depth, pooling in enumerate(self.poolings):
-            at = Segments.of(rest, counts)
-            inner = self._recur(depth, at.split(x), at.sizes, noise)
-            found = pooling(inner)
-            segments.append(at)
-            pooled.append(found)
-            states.append(at.unsplit(inner.values))
-            x, counts, rest = at.join(found.vector), at.counts, at.levels
-        memory = self._recur(len(segments), x, counts, noise)
-        if self.config.memory == "bottom" and segments:
-            values = _side_by_side(segments, [*states, memory.values])
-            valid = valid_steps(lengths, values.shape[1]).to(values.device)
-            memory = replace(memory, values=values, src_valid=valid, lengths=lengths, levels=levels)
-        weights = tuple(_by_row(at, each.weights) for at, each in zip(segments, pooled, strict=True))
-        return Reading(memory, tuple(segments), weights, _penalty(segments, pooled))
+        noises = [None if noise is None else noise.under(f"level.{level}") for level in range(self.config.depth)]
+        recurrences = [partial(layer, noise=own) for layer, own in zip(self.recurrences, noises, strict=True)]
+        return read_levels(recurrences, list(self.poolings), self.config, x, lengths, levels)
 
-    def _recur(self, level: int, x: Tensor, lengths: Tensor, noise: Noise | None) -> Memory:
-        memory: Memory = self.recurrences[level](x, lengths, None if noise is None else noise.under(f"level.{level}"))
-        return memory
 
-    def _checked(self, levels: Tensor | None, x: Tensor) -> Tensor:
-        """Levels that are those of this depth."""
-        shape = (x.shape[0], self.config.depth - 1, x.shape[1])
-        if levels is None and self.config.depth == 1:
-            return torch.zeros(shape, dtype=torch.long)
-        if levels is None or levels.shape != shape:
-            found = "none" if levels is None else str(tuple(levels.shape))
-            raise ValueError(
-                f"encoder hierarchical of depth {self.config.depth} needs levels {shape}, the segment of each step "
-                f"(batch, depth − 1, steps), found {found}: make them of token ids with segment_ids"
-            )
-        return levels
+def read_levels(
+    recurrences: Sequence[Callable[[Tensor, Tensor], Memory]],
+    poolings: Sequence[Callable[[Memory], Pooled]],
+    config: Hierarchical.Config,
+    x: Float[Tensor, "batch steps input"],
+    lengths: Int[Tensor, "batch"],
+    levels: Int[Tensor, "batch nesting steps"] | None,
+) -> Reading:
+    """The walk from words to the whole, whatever computes a level: a recurrence for each, a pooling between two."""
+    levels = _checked(levels, x, config.depth)
+    rest, counts = levels, lengths
+    segments: list[Segments] = []
+    states: list[Tensor] = []
+    pooled: list[Pooled] = []
+    for recur, pool in zip(recurrences[:-1], poolings, strict=True):
+        at = Segments.of(rest, counts)
+        inner = recur(at.split(x), at.sizes)
+        found = pool(inner)
+        segments.append(at)
+        pooled.append(found)
+        states.append(at.unsplit(inner.values))
+        x, counts, rest = at.join(found.vector), at.counts, at.levels
+    memory = recurrences[-1](x, counts)
+    if config.memory == "bottom" and segments:
+        values = _side_by_side(segments, [*states, memory.values])
+        valid = valid_steps(lengths, values.shape[1]).to(values.device)
+        memory = replace(memory, values=values, src_valid=valid, lengths=lengths, levels=levels)
+    weights = tuple(_by_row(at, each.weights) for at, each in zip(segments, pooled, strict=True))
+    return Reading(memory, tuple(segments), weights, _penalty(segments, pooled))
+
+
+def _checked(levels: Tensor | None, x: Tensor, depth: int) -> Int[Tensor, "batch nesting steps"]:
+    """Levels that are those of this depth."""
+    shape = (x.shape[0], depth - 1, x.shape[1])
+    if levels is None and depth == 1:
+        return torch.zeros(shape, dtype=torch.long)
+    if levels is None or levels.shape != shape:
+        found = "none" if levels is None else str(tuple(levels.shape))
+        raise ValueError(
+            f"encoder hierarchical of depth {depth} needs levels {shape}, the segment of each step "
+            f"(batch, depth − 1, steps), found {found}: make them of token ids with segment_ids"
+        )
+    return levels
 
 
 def _side_by_side(segments: list[Segments], states: list[Tensor]) -> Float[Tensor, "batch steps dim"]:

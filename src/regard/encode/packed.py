@@ -1,17 +1,23 @@
-"""The recurrent encoder for decoding: ragged batches without padding, every sentence the same bits in any batch."""
+"""Encoders for decoding: ragged batches without padding, every sentence the same bits in any batch."""
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from regard.attend.memory import Memory, valid_steps
+from regard.attend.normalizers import Softmax
+from regard.attend.pooling import AttentionPooling, LastPooling, MaxPooling, Pooled, StructuredPooling
 from regard.cells.cell import Cell
 from regard.cells.packed import Linear, PackedCell, pack_cell, packs
 from regard.encode.birnn import BiRNN, reversal
+from regard.encode.encoder import Encoder
+from regard.encode.hierarchical import Hierarchical, read_levels
+from regard.encode.nothing import Nothing
 from regard.ops import native
+from regard.ops.attention import AttentionLoop
 from regard.ops.packed import PackedLinear
 
 
@@ -61,6 +67,87 @@ class PackedBiRNN:
             lengths=lengths,
             summary=torch.stack(finals, 1).index_select(0, place),
         )
+
+
+class PackedAttentionPooling:
+    """An `AttentionPooling` or `StructuredPooling` with softmax: each hop is additive attention, asked nothing."""
+
+    def __init__(self, pooling: AttentionPooling, linear: Linear) -> None:
+        self.hidden = linear(pooling.hidden.weight, bias=pooling.hidden.bias)
+        self.hops = pooling.queries.weight.detach().unbind()
+
+    @staticmethod
+    def takes(pooling: AttentionPooling) -> bool:
+        """Whether there is a kernel for its sizes, and it weighs by softmax."""
+        normalizer, hidden = pooling.normalizer, pooling.hidden
+        usual = type(normalizer) is Softmax and normalizer.temperature == 1.0
+        return usual and not any(size % native.LANES for size in hidden.weight.shape)
+
+    def __call__(self, memory: Memory) -> Pooled:
+        values, lengths = memory.values, memory.lengths if memory.ragged else None
+        keys = self.hidden(values.flatten(0, 1)).unflatten(0, values.shape[:2])
+        nothing = keys.new_zeros(len(keys), 1, keys.shape[2])
+        found = [AttentionLoop(keys, values, hop, lengths)(nothing) for hop in self.hops]
+        return Pooled(torch.cat([each for each, _ in found], 1).flatten(1), torch.cat([each for _, each in found], 1))
+
+
+class PackedHierarchical:
+    """A `Hierarchical` whose recurrences are packed, and whose poolings keep rows alone.
+
+    The same numbers as `Hierarchical` gives, to rounding; segments are one ragged batch a level.
+
+    linear   Int8Linear: an approximation
+    """
+
+    by_turns = True
+
+    def __init__(self, encoder: Hierarchical, linear: Linear = PackedLinear) -> None:
+        assert self.takes(encoder), "ask `takes` first"
+        self.config = encoder.config
+        self.recurrences = [PackedBiRNN(cast(BiRNN, each), linear) for each in encoder.recurrences]
+        self.poolings: list[Callable[[Memory], Pooled]] = [
+            PackedAttentionPooling(each, linear) if isinstance(each, AttentionPooling) else each
+            for each in encoder.poolings
+        ]
+
+    @staticmethod
+    def takes(encoder: object) -> bool:
+        """Whether there are kernels for this encoder where it is."""
+        return (
+            type(encoder) is Hierarchical
+            and all(map(PackedBiRNN.takes, encoder.recurrences))
+            and all(map(_pools_alone, encoder.poolings))
+        )
+
+    def __call__(
+        self,
+        x: Float[Tensor, "batch steps input"],
+        lengths: Int[Tensor, "batch"],
+        levels: Int[Tensor, "batch nesting steps"] | None = None,
+    ) -> Memory:
+        """`lengths` on the CPU, each at least 1."""
+        return read_levels(self.recurrences, self.poolings, self.config, x, lengths, levels).memory
+
+
+def _pools_alone(pooling: object) -> bool:
+    """Whether a row's vector does not depend on the others': sums over steps by torch do."""
+    if type(pooling) in (AttentionPooling, StructuredPooling):
+        return PackedAttentionPooling.takes(cast(AttentionPooling, pooling))
+    return type(pooling) in (LastPooling, MaxPooling)
+
+
+PACKED: dict[type[Encoder], Any] = {BiRNN: PackedBiRNN, Hierarchical: PackedHierarchical}
+"""The encoders that have such a form."""
+
+
+def packs_encoder(encoder: Encoder) -> bool:
+    """Whether an encoder can go with a packed decoder: it has such a form, or reads nothing."""
+    return type(encoder) is Nothing or (type(encoder) in PACKED and PACKED[type(encoder)].takes(encoder))
+
+
+def pack_encoder(encoder: Encoder, linear: Linear) -> Callable[..., Memory]:
+    """That form; ask `packs_encoder` first."""
+    return encoder if type(encoder) is Nothing else PACKED[type(encoder)](encoder, linear)
 
 
 def _layers(encoder: BiRNN) -> list[list[Cell]]:
