@@ -11,6 +11,7 @@ from regard.data.tokenizer import TURN_END
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, sorted_batches
 from regard.decode.ensemble import Ensemble
+from regard.decode.lanes import row_multiple
 from regard.decode.packed import PackedDecoder
 from regard.encode import segment_ids
 from regard.encode.packed import PackedBiRNN, PackedHierarchical, packs_encoder
@@ -183,15 +184,16 @@ def test_replies_are_the_same_bits_in_any_batch_on_any_threads(attention):
     the_same_in_any_batch(build(encoder=TURNS, attention=attention), CONVERSATIONS, SearchConfig(beam=3, max_length=12))
 
 
-def test_what_is_written_is_the_same_bits_in_any_batch_on_any_threads():
-    model = build(encoder="none", attention="none", decoder={"hidden": 24, "input_feeding": False})
+@pytest.mark.parametrize("cache", ["none", {"size": 11, "temperature": 1.5}])
+def test_what_is_written_is_the_same_bits_in_any_batch_on_any_threads(cache):
+    model = build(encoder="none", attention="none", decoder={"hidden": 24, "input_feeding": False}, cache=cache)
     config = SearchConfig(method="sample", max_length=30, min_length=20)
     the_same_in_any_batch(model, [[]] * len(SOURCES), config, prefix=SOURCES)
 
 
 def the_same_in_any_batch(model, sources, config, prefix=None):
     parts, before, found = model.for_search(), torch.get_num_threads(), []
-    assert isinstance(parts[1], PackedDecoder)
+    assert row_multiple(parts[1]) == 1
     try:
         for threads, size in itertools.product((1, 2, 3), (1, 2, 5, 64)):
             torch.set_num_threads(threads)
@@ -210,7 +212,7 @@ def the_same_in_any_batch(model, sources, config, prefix=None):
             assert sum(done) == len(sources) and torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    plain = decode_sentences(lambda *x: [model.encode(*x)], model.decoder, sources, config, prefix=prefix)
+    plain = decode_sentences(lambda *x: [model.encode(*x)], model.teller, sources, config, prefix=prefix)
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             assert [(x.tokens, x.score, x.token_log_probs) for x in one] == [

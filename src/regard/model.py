@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from regard.data.batches import Batch
 from regard.data.tokenizer import PAD, TURN_END
 from regard.decode import DECODERS, READOUTS
+from regard.decode.cache import CachedDecoder
 from regard.decode.embedding import Embedding
 from regard.decode.engine import Encode
 from regard.decode.packed import PackedDecoder
@@ -109,14 +110,22 @@ class Seq2Seq(nn.Module):
         if packs_encoder(self.encoder) and PackedDecoder.takes(self.decoder):
             linear = Int8Linear if int8 else PackedLinear
             encode = _Encode(self.source_embedding, pack_encoder(self.encoder, linear))
-            return encode, PackedDecoder(self.decoder, linear, shortlist)
+            return encode, self._with_cache(PackedDecoder(self.decoder, linear, shortlist))
         if int8 or shortlist is not None:
             what = "int8" if int8 else "shortlist"
             raise RegardError(
                 f"{what}: only for models that decode fast (LSTM or GRU, sizes in multiples of 8, softmax attention of "
                 "one head over the whole source, no copying, float32, on a CPU with compiled kernels); leave it out."
             )
-        return _Encode(self.source_embedding, self.encoder), cast(Decoder, self.decoder)
+        return _Encode(self.source_embedding, self.encoder), self.teller
+
+    @property
+    def teller(self) -> Any:
+        """The decoder, for what is told and searched rather than trained: with the cache, where the model has one."""
+        return self._with_cache(cast(Decoder, self.decoder))
+
+    def _with_cache(self, decoder: Decoder) -> Decoder:
+        return decoder if self.config.cache is None else CachedDecoder(decoder, self.config.cache)
 
     def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None, sampled: int = 0) -> LossSums:
         """The teacher-forced loss of a batch; `noise` None switches every dropout off, and sampling (`Readout.nll`)."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from regard.attend import COMBINATIONS, SCORES, Attention
 from regard.config import Config, choice, optional
 from regard.decode import DECODERS, READOUTS
+from regard.decode.cache import Cache, CachedDecoder
 from regard.encode import OPTIONAL_ENCODERS
 
 
@@ -37,6 +38,10 @@ class ModelConfig(Config):
     readout: choice(READOUTS) = "softmax"  # type: ignore[valid-type]
     """`copy`: words of the source may be written, for summaries and inflection; it needs `data.shared_vocabulary`."""
 
+    cache: optional(Cache) = None  # type: ignore[valid-type]
+    """Look back at what was read a while ago, in validation, scoring and search; of task write. Training knows
+    nothing of it, so that a run's can be changed. `{}`: with its defaults."""
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> ModelConfig:
         attention = self.attention
@@ -50,6 +55,8 @@ class ModelConfig(Config):
             raise ValueError(conflict)
         encoder = OPTIONAL_ENCODERS[self.encoder.type]
         if conflict := encoder.conflict(self.encoder, attention is not None):
+            raise ValueError(conflict)
+        if self.cache and (conflict := CachedDecoder.conflict(self.encoder.type)):
             raise ValueError(conflict)
         if attention is None:
             if self.combine.type != "concat":

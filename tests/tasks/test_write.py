@@ -178,6 +178,23 @@ def test_written_piece_by_piece_it_is_what_search_finds(run: Path, options: dict
         list(predictor.as_written("the", method="beam"))
 
 
+def test_a_cache_is_put_on_after_training(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("the cat sat on the zqvx.\nthe dog sat on the zqvx.\n" * 10, encoding="utf-8")
+    new = f"data.test={{text: {tmp_path / 'new.txt'}}}"
+    found = []
+    for cache in ("none", "{size: 500, temperature: 0.5, weight: 0.5}"):
+        predictor = regard.load(run, overrides=[f"model.cache={cache}", new])
+        result = evaluate(predictor, split_examples(predictor, "test"))
+        found.append(result.perplexity)
+        assert ("size" in str(result.to_dict()["cache"])) == (cache != "none")
+    assert found[1] < found[0] / 2  # a word it had never seen, ten times
+    whole = predictor.predict(["the cat sat on the zqvx. the "], method="greedy", max_length=60)[0][0]
+    pieces = predictor.as_written("the cat sat on the zqvx. the ", method="greedy", max_length=60)
+    assert "the cat sat on the zqvx. the " + "".join(pieces) == whole.text
+    told = predictor.score([""], [whole.text])[0]
+    assert told.token_log_probs[:60] == pytest.approx(whole.token_log_probs, abs=1e-4)
+
+
 def test_the_command_writes_to_the_terminal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = load_command("write")
     for given, begins in ((["the dog"], "the dog"), ([], "")):

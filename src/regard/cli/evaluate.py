@@ -21,7 +21,9 @@ def command(
     run: Runs,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="search.*, score.*, data.test.* … of the recipe, as search.beam=10."),
+        typer.Argument(
+            metavar="KEY=VALUE", help="search.*, score.*, data.test.*, model.cache … of the recipe, as search.beam=10."
+        ),
     ] = None,
     split: Annotated[
         str | None, typer.Option("--data", metavar="train|valid|test", help="A split of the recipe; default test.")
@@ -143,6 +145,8 @@ def facts(result: Evaluation) -> list[str]:
         forced += f"; {result.unscored:,} pairs with a side that is too long are left out"
     if result.outputs:
         lines.append(f"search  {describe_search(result)}, {speed}")
+    if result.cache:
+        lines.append("cache   " + ", ".join(f"{key} {value:g}" for key, value in result.cache.items()))
     if result.approximate:
         lines.append(f"approximate: {', '.join(result.approximate)}")
     return [*lines, *signatures, forced]

@@ -127,7 +127,7 @@ class PackedDecoder:
         if self.config.input_feeding:
             after["features"] = features
         answer = self._read_out(self.project(features), source)
-        answer.weights = weights[0] if weights else None
+        answer.features, answer.weights = features, weights[0] if weights else None
         answer.aux = {f"weights.{index}": part for index, part in enumerate(weights[1:], start=1)}
         return answer, after
 

@@ -29,6 +29,8 @@ class StepOutput:
     special tokens come first, in order, so that their columns are their ids; a column without a word scores -inf."""
     vocab: int = 0
     """How many tokens there are, where `words` is given, or columns for what the source adds; 0: a column each."""
+    features: Tensor | None = None
+    """(rows, features) from which the scores were read, for a cache; None for a decoder that cannot have one."""
     aux: dict[str, Tensor] = field(default_factory=dict)
     """Whatever else a part reports, one row per hypothesis."""
 

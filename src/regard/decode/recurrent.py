@@ -166,7 +166,7 @@ class RecurrentDecoder(nn.Module):
         features, state, looked = self._advance(gates, embedded, state, source, self._run(None), noise)
         weights = looked.weights[0] if looked.weights else None
         scores, normalized = self.readout.score(features, _pointed(source, weights))
-        output = StepOutput(scores, normalized, weights, vocab=len(self.readout.bias))
+        output = StepOutput(scores, normalized, weights, vocab=len(self.readout.bias), features=features)
         output.aux = {f"weights.{index}": part for index, part in enumerate(looked.weights[1:], start=1)}
         return output, state
 
@@ -217,6 +217,13 @@ class RecurrentDecoder(nn.Module):
         output, _, after = self._all_cells(embedded, state, run)
         looked, _ = self.attentions(output, source.attended, {}, None)
         return self._features(output, looked.contexts, embedded, run), after
+
+    def told(
+        self, inputs: Int[Tensor, "one steps"], targets: Int[Tensor, "one steps"], state: State, source: DecoderSource
+    ) -> tuple[NllSums, State]:
+        """Sums over some steps of one text that is read in pieces, and the state after them."""
+        features, after = self.read(inputs, state, source)
+        return self.readout.nll(features[0], targets[0]), after
 
     def loss(
         self,

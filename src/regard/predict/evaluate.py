@@ -47,6 +47,8 @@ class Evaluation:
     runs: list[dict[str, Any]]
     data: dict[str, Any]
     search: SearchConfig
+    cache: dict[str, Any] | None
+    """the first run's, where it has one"""
     approximate: list[str]
     """what was left out for speed, in training or in decoding"""
     metrics: list[Metric]
@@ -79,6 +81,7 @@ class Evaluation:
             "runs": self.runs,
             "data": self.data,
             "search": self.search.model_dump(mode="json"),
+            "cache": self.cache,
             "approximate": self.approximate,
             "scores": {
                 name: {**asdict(score), "signature": self.signatures[name]} for name, score in self.scores.items()
@@ -131,6 +134,7 @@ def evaluate(
     Several runs are one ensemble; their perplexity is that of the mean of their probabilities.
     """
     predictor.task.check_scorers()
+    cache = predictor.recipe.model.cache
     kept = _scored(predictor, data)
     config = (search or predictor.recipe.search).model_copy(update={"n_best": 1})
     sources, references = predictor.task.examples(data.pairs)
@@ -150,6 +154,7 @@ def evaluate(
         runs=[_describe(member.run.path, member.run.info) for member in predictor.members],
         data={"name": data.name, "files": data.files},
         search=config,
+        cache=cache and cache.model_dump(),
         approximate=[*predictor.approximate, *_trained_approximately(predictor)],
         metrics=metrics,
         scores={metric.name: interval(metric, statistics[metric.name]) for metric in metrics},

@@ -60,8 +60,8 @@ def _forced(
     lengths = torch.full((len(told),), ids.shape[1])
     chosen, weights = [], []
     for model in models:
-        source = model.decoder.prepare([model.encode(ids, lengths)])
-        found, looked = model.decoder.forced(source, before, after, keep_weights=look)
+        source = model.teller.prepare([model.encode(ids, lengths)])
+        found, looked = model.teller.forced(source, before, after, keep_weights=look)
         chosen.append(found)
         weights.append(looked)
     if len(models) == 1:

@@ -41,7 +41,7 @@ class Member:
 
 CHANGEABLE = (
     *("data.root", "data.cache", "data.valid", "data.test", "data.source_column", "data.target_column"),
-    *("search.", "score.", "train.batch_tokens"),
+    *("model.cache", "search.", "score.", "train.batch_tokens"),
 )
 """Keys of a run's recipe that may differ after training: the weights do not depend on them."""
 

@@ -76,13 +76,13 @@ def stream_scores(model: Seq2Seq, tokens: Ids, *, chunk: int = CHUNK) -> dict[st
     """Perplexity, nats per token and the share of tokens that rank first, of a text read from its beginning."""
     device = next(model.parameters()).device
     nothing = model.encode(torch.full((1, 1), EOS, device=device), torch.ones(1, dtype=torch.int64))
-    source = model.decoder.prepare([nothing])
-    state, nll, correct = model.decoder.start(source), 0.0, 0
+    decoder = model.teller
+    source = decoder.prepare([nothing])
+    state, nll, correct = decoder.start(source), 0.0, 0
     right = torch.from_numpy(tokens.astype("int64")).to(device)
     told = torch.cat([right.new_tensor([BOS]), right[:-1]])
     for before, after in zip(told.split(chunk), right.split(chunk), strict=True):
-        features, state = model.decoder.read(before[None], state, source)
-        sums = model.decoder.readout.nll(features[0], after)
+        sums, state = decoder.told(before[None], after[None], state, source)
         nll, correct = nll + float(sums.nll.double()), correct + int(sums.correct)
     count = len(tokens)
     return {"perplexity": perplexity(nll, count), "nats": nll / count, "accuracy": 100.0 * correct / count}
