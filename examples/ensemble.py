@@ -19,7 +19,7 @@ def report(members: list[str]) -> None:
     predictor = regard.load(members)
     result = evaluate(predictor, split_examples(predictor, "test"))
     scores = ", ".join(f"{one.label} {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in result.scores.values())
-    print(" + ".join(members), scores, f"perplexity {result.perplexity:.3f}")
+    print(" + ".join(members), scores, f"perplexity {result.perplexity.value:.3f}")
 
 
 if __name__ == "__main__":

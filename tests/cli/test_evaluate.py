@@ -120,6 +120,8 @@ def test_compare_runs(regard: Regard, toy_run: Path, worse: Path, tmp_path: Path
     wer = next(row for row in result["metrics"] if row["name"] == "wer")
     assert wer["a"] < wer["b"] and wer["delta"] == pytest.approx(wer["a"] - wer["b"])
     assert wer["high"] < 0 and wer["p_value"] < 0.05 and wer["winner"] == "A"
+    found = next(row for row in result["metrics"] if row["name"] == "perplexity")
+    assert found["a"] < found["b"] and found["delta"] < found["high"] < 0 and found["winner"] == "A"
     assert regard("compare", worse, toy_run, "--json", tmp_path / "again.json").status == 0
     again = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
     assert {row["winner"] for row in again["metrics"]} == {"B"}
@@ -127,7 +129,7 @@ def test_compare_runs(regard: Regard, toy_run: Path, worse: Path, tmp_path: Path
 
 def test_a_run_is_no_better_than_itself(regard: Regard, toy_run: Path) -> None:
     done = regard("compare", toy_run, toy_run)
-    assert done.out.count("not clear") == 2 and "1.000" in done.out
+    assert done.out.count("not clear") == 3 and "1.000" in done.out
 
 
 def test_compare_files(regard: Regard, tmp_path: Path) -> None:

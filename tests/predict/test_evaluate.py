@@ -7,6 +7,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sacrebleu
 
@@ -51,7 +52,11 @@ def test_perplexity_is_that_of_the_forced_scores(predictor: Predictor) -> None:
     pairs = [(examples.pairs.source_text(i), examples.pairs.target_texts(i)[0]) for i in range(len(examples.pairs))]
     told = predictor.score([source for source, _ in pairs], [target for _, target in pairs])
     nll, tokens = -sum(one.log_prob for one in told), sum(len(one.token_log_probs) for one in told)
-    assert result.perplexity == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+    assert result.perplexity.value == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+    each = [[-one.log_prob, len(one.token_log_probs)] for one in told]
+    np.testing.assert_allclose(result.told.statistics, each, rtol=1e-4, atol=1e-6)  # pair by pair
+    assert result.perplexity.low < result.perplexity.value < result.perplexity.high
+    assert result.to_dict()["perplexity_interval"] == [result.perplexity.low, result.perplexity.high]
 
 
 def test_any_reference_counts_in_transduction(predictor: Predictor, tmp_path: Path) -> None:
@@ -77,7 +82,8 @@ def test_several_references_in_translation(translator: Predictor, tmp_path: Path
 def test_the_result_says_how_it_came_about(predictor: Predictor, toy_run: Path) -> None:
     result = json.loads(json.dumps(evaluate(predictor, split_examples(predictor, "valid")).to_dict()))
     assert set(result) == {
-        "runs", "data", "search", "approximate", "scores", "perplexity", "accuracy", "sentences", "refused", "unscored",
+        "runs", "data", "search", "cache", "approximate", "scores", "perplexity", "perplexity_interval", "accuracy",
+        "sentences", "refused", "unscored",
         "bad", "first_bad", "seconds", "sentences_per_second",
     }  # fmt: skip
     assert set(result["scores"]["wer"]) == {"label", "unit", "value", "low", "high", "level", "signature"}

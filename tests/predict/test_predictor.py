@@ -260,7 +260,7 @@ def test_evaluation_of_an_ensemble(predictor: Predictor, toy_run: Path) -> None:
     one = evaluate(predictor, split_examples(predictor, "valid"))
     two = evaluate(load([toy_run, toy_run], device="cpu"), split_examples(predictor, "valid"))
     assert two.outputs == one.outputs
-    assert two.perplexity == pytest.approx(one.perplexity, rel=1e-5)
+    assert two.perplexity.value == pytest.approx(one.perplexity.value, rel=1e-5)
 
 
 def test_members_share_vocabularies(toy_run: Path, other: Path) -> None:

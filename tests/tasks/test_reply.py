@@ -127,7 +127,7 @@ def test_the_hierarchy_makes_a_difference(tmp_path: Path) -> None:
 def test_evaluation_says_perplexity_bleu_and_distinct(run: Path) -> None:
     predictor = regard.load(run)
     result = evaluate(predictor, split_examples(predictor, "valid"))
-    assert list(result.scores) == ["bleu", "distinct1", "distinct2"] and result.perplexity < 3
+    assert list(result.scores) == ["bleu", "distinct1", "distinct2"] and result.perplexity.value < 3
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["metric"] == "perplexity"
 
 

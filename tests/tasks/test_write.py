@@ -25,7 +25,7 @@ from regard.predict.evaluate import evaluate, split_examples
 from regard.predict.shortlist import make_shortlist
 from regard.recipe import Recipe
 from regard.tasks import TASKS
-from regard.tasks.write import stream_scores
+from regard.tasks.write import stream_scores, stream_told
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
@@ -99,16 +99,17 @@ def test_perplexity_does_not_depend_on_how_much_is_read_at_once(tmp_path: Path, 
     prepared = task.prepare()
     model: Any = task.build(prepared.tokenizers).double().eval()
     tokens = task.tokens(prepared.valid)[:100]
-    found = [stream_scores(model, tokens, chunk=chunk) for chunk in (1, 7, 64, 1000)]
-    for one in found[1:]:
-        assert one["nats"] == pytest.approx(found[0]["nats"], rel=1e-12) and one["accuracy"] == found[0]["accuracy"]
+    found = [stream_told(model, tokens, chunk=chunk) for chunk in (1, 7, 64, 1000)]
+    for log_probs, hits in found[1:]:
+        assert log_probs == pytest.approx(found[0][0], rel=1e-10) and (hits == found[0][1]).all()
     with torch.no_grad():  # and it is that of a step at a time, as search goes
         source = model.decoder.prepare([model.encode(torch.tensor([[EOS]]), torch.ones(1, dtype=torch.int64))])
         state, nats = model.decoder.start(source), 0.0
         for before, after in zip([BOS, *tokens[:-1].tolist()], tokens.tolist(), strict=True):
             output, state = model.decoder.step(torch.tensor([before]), state, source)
             nats -= float(output.scores.log_softmax(-1)[0, after])
-    assert found[0]["nats"] == pytest.approx(nats / 100, rel=1e-10)
+    assert stream_scores(model, tokens)["nats"] == pytest.approx(nats / 100, rel=1e-10)
+    assert -found[0][0].mean() == pytest.approx(nats / 100, rel=1e-10)
 
 
 def test_lines_end_and_line_breaks_are_letters(tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_cache_is_put_on_after_training(run: Path, tmp_path: Path) -> None:
     for cache in ("none", "{size: 500, temperature: 0.5, weight: 0.5}"):
         predictor = regard.load(run, overrides=[f"model.cache={cache}", new])
         result = evaluate(predictor, split_examples(predictor, "test"))
-        found.append(result.perplexity)
+        found.append(result.perplexity.value)
         assert ("size" in str(result.to_dict()["cache"])) == (cache != "none")
     assert found[1] < found[0] / 2  # a word it had never seen, ten times
     whole = predictor.predict(["the cat sat on the zqvx. the "], method="greedy", max_length=60)[0][0]
@@ -213,7 +214,7 @@ def test_evaluation_reads_the_text_as_a_whole(run: Path) -> None:
     result = evaluate(predictor, split_examples(predictor, "valid"))
     log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     final = next(each for each in log if each["type"] == "final")
-    assert result.perplexity == pytest.approx(final["perplexity"], rel=1e-9) and result.scores == {}
+    assert result.perplexity.value == pytest.approx(final["perplexity"], rel=1e-9) and result.scores == {}
     console = Console(file=io.StringIO(), width=120)
     console.print(table(result), *facts(result))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
@@ -221,6 +222,21 @@ def test_evaluation_reads_the_text_as_a_whole(run: Path) -> None:
     with pytest.raises(RegardError, match="perplexity of several language models together"):
         two = regard.load([run, run])
         evaluate(two, split_examples(two, "valid"))
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_each_line_has_its_share_of_the_perplexity(tmp_path: Path, lines: bool) -> None:
+    task = TASKS["write"](recipe(tmp_path, data={"lines": lines}))
+    prepared = task.prepare()
+    model: Any = task.build(prepared.tokenizers).eval()
+    pairs = prepared.valid
+    told = task.told(model, pairs, np.arange(len(pairs)))
+    log_probs, _ = stream_told(model, task.tokens(pairs))
+    assert told.statistics.sum(0) == pytest.approx([-log_probs.sum(), len(log_probs)])
+    lengths = [len(pairs.ids(i)[1]) + lines for i in range(len(pairs))]
+    assert told.statistics[:, 1].tolist() == lengths
+    second = log_probs[lengths[0] : lengths[0] + lengths[1]]
+    assert told.statistics[1, 0] == pytest.approx(-second.sum())
 
 
 def test_the_report_tells_of_no_sources(run: Path) -> None:

@@ -136,8 +136,11 @@ def _runs(
     threads: int | None,
 ) -> tuple[list[Row], dict[str, Any]]:
     """Evaluate both on A's data."""
+    import numpy as np
+
     from regard.cli.evaluate import choose_data, measure, open_run
     from regard.errors import RegardError
+    from regard.score import Perplexity
 
     first, second = (open_run(run, overrides, device, threads) for run in (a, b))
     results = [measure(one, choose_data(one, split, source, references), batch) for one in (first, second)]
@@ -148,8 +151,10 @@ def _runs(
             f"{a} and {b}: their recipes name different data as {results[0].data['name']}, or clean its references "
             "differently; name one set with --source and --references, or compare files of outputs."
         )
-    rows = _rows(results[0].metrics, results[0].statistics, results[1].statistics)
-    one = results[0]
+    one, two = results
+    rows = _rows(one.metrics, one.statistics, two.statistics)
+    if np.array_equal(one.told.statistics[:, 1], two.told.statistics[:, 1]):  # in as many pieces
+        rows += _rows([Perplexity()], *({"perplexity": each.told.statistics} for each in results))
     facts = {"data": one.data["name"], "sentences": one.sentences, "bad": one.bad, "first_bad": one.first_bad}
     return rows, facts
 

@@ -117,11 +117,13 @@ def table(result: Evaluation) -> Table:
     for score in result.scores.values():
         value = f"{score.value:.2f}{score.unit and ' ' + score.unit}"
         scores.add_row(score.label, value, f"{score.low:.2f} – {score.high:.2f}")
-    scores.add_row("perplexity", f"{result.perplexity:.3f}", "")
+    found = result.perplexity
+    scores.add_row("perplexity", f"{found.value:.3f}", f"{found.low:.3f} – {found.high:.3f}")
     if not result.scores:  # a language model, whose perplexity is all there is
-        scores.add_row("nats per token", f"{math.log(result.perplexity):.4f}", "")
-    if result.accuracy is not None:
-        scores.add_row("accuracy", f"{result.accuracy:.2f} %", "")
+        nats, low, high = map(math.log, (found.value, found.low, found.high))
+        scores.add_row("nats per token", f"{nats:.4f}", f"{low:.4f} – {high:.4f}")
+    if result.told.accuracy is not None:
+        scores.add_row("accuracy", f"{result.told.accuracy:.2f} %", "")
     return scores
 
 

@@ -15,7 +15,6 @@ from regard.decode.scores import log_probs
 from regard.decode.state import State
 from regard.ops import native
 from regard.ops.attention import AttentionLoop
-from regard.ops.loss import NllSums
 
 QUERIES = 256
 """Steps of a text that look back at once: with a cache of 8,000 their weights are 8 MB."""
@@ -105,13 +104,13 @@ class CachedDecoder:
 
     def told(
         self, inputs: Int[Tensor, "one steps"], targets: Int[Tensor, "one steps"], state: State, source: Any
-    ) -> tuple[NllSums, State]:
-        """As the decoder's own: sums over some steps of one text, and the state after them."""
+    ) -> tuple[Float[Tensor, "steps"], Bool[Tensor, "steps"], State]:
+        """As the decoder's own: log p of each target, whether it ranks first, and the state after them."""
         features, after = self.decoder.read(inputs, _without_cache(state), source)
         keys, followed = self._remembered(state, inputs[:, :1])
         before = keys.shape[1]  # steps of the cache that the first of these sees
         keys, followed = torch.cat([keys, features[:, :-1]], 1), torch.cat([followed, inputs[:, 1:]], 1)
-        sums = torch.zeros(2, dtype=torch.float64, device=features.device)
+        found, hits = [], []
         for first in range(0, inputs.shape[1], QUERIES):
             query, right = features[0, first : first + QUERIES], targets[0, first : first + QUERIES, None]
             end = before + first + len(query) - 1
@@ -122,10 +121,10 @@ class CachedDecoder:
             weights = _weights(query / self.cache.temperature, keys[0, past], seen)
             written = self.decoder.readout.logits(query).log_softmax(-1)
             scores = self._blend(written, weights, followed[0, past].expand(len(query), -1), seen.any(1, keepdim=True))
-            nll, correct = -scores.gather(1, right).double().sum(), (scores.argmax(1) == right[:, 0]).sum()
-            sums += torch.stack([nll, correct.double()])
+            found.append(scores.gather(1, right)[:, 0])
+            hits.append(scores.argmax(1) == right[:, 0])
         after.update({KEYS: self._newest(keys), FOLLOWED: self._newest(followed), LAST: features[:, -1:]})
-        return NllSums(sums[0], sums[0], sums[1].to(targets.dtype)), after
+        return torch.cat(found), torch.cat(hits), after
 
     def _remembered(self, state: State, token: Int[Tensor, "rows 1"]) -> tuple[Tensor, Tensor]:
         """The cache when `token` has followed the last features: keys (rows, steps, features), tokens (rows, steps)."""

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from regard import config
@@ -68,7 +68,6 @@ class SoftmaxReadout(nn.Module):
         """Scores of every token, and whether they are log-probabilities."""
         return self.logits(features), False
 
-    @torch.no_grad()
     def log_likelihoods(
         self,
         features: Float[Tensor, "tokens features"],
@@ -76,14 +75,25 @@ class SoftmaxReadout(nn.Module):
         pointed: Pointed | None = None,
     ) -> Float[Tensor, "tokens"]:
         """log p of each target, in nats, in chunks and without gradients: a reward, not a loss."""
+        return self.judged(features, targets, pointed)[0]
+
+    @torch.no_grad()
+    def judged(
+        self,
+        features: Float[Tensor, "tokens features"],
+        targets: Int[Tensor, "tokens"],
+        pointed: Pointed | None = None,
+    ) -> tuple[Float[Tensor, "tokens"], Bool[Tensor, "tokens"]]:
+        """log p of each target, in nats, and whether it ranks first; in chunks and without gradients."""
         columns = len(self.bias) + (0 if pointed is None else pointed.tokens.shape[1])
-        found, size = [], max(1, CHUNK_ELEMENTS // columns)
+        found, hits, size = [], [], max(1, CHUNK_ELEMENTS // columns)
         for first in range(0, len(targets), size):
             rows = slice(first, first + size)
             scores, normalized = self.score(features[rows], pointed and pointed.rows(rows))
             log_probs = scores if normalized else scores.log_softmax(-1)
             found.append(log_probs.gather(1, targets[rows, None])[:, 0])
-        return torch.cat(found)
+            hits.append(log_probs.argmax(1) == targets[rows])
+        return torch.cat(found), torch.cat(hits)
 
     def nll(
         self,

@@ -220,10 +220,11 @@ class RecurrentDecoder(nn.Module):
 
     def told(
         self, inputs: Int[Tensor, "one steps"], targets: Int[Tensor, "one steps"], state: State, source: DecoderSource
-    ) -> tuple[NllSums, State]:
-        """Sums over some steps of one text that is read in pieces, and the state after them."""
+    ) -> tuple[Float[Tensor, "steps"], Bool[Tensor, "steps"], State]:
+        """For some steps of one text that is read in pieces: log p of each target, whether it ranks first, and the
+        state after them."""
         features, after = self.read(inputs, state, source)
-        return self.readout.nll(features[0], targets[0]), after
+        return *self.readout.judged(features[0], targets[0]), after
 
     def loss(
         self,

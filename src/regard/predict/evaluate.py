@@ -24,7 +24,7 @@ from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.predict.predictor import BATCH, Predictor
 from regard.predict.stream import CHUNK
-from regard.score import Interval, interval, perplexity
+from regard.score import Interval, Perplexity, Told, interval
 from regard.score.metric import Metric
 
 SPLITS = ("train", "valid", "test")
@@ -54,8 +54,9 @@ class Evaluation:
     metrics: list[Metric]
     scores: dict[str, Interval]
     signatures: dict[str, str]
-    perplexity: float
-    accuracy: float | None
+    perplexity: Interval
+    told: Told
+    """what perplexity and accuracy are of"""
     sentences: int
     refused: int
     """texts too long to be answered; their outputs are empty, and count"""
@@ -86,8 +87,9 @@ class Evaluation:
             "scores": {
                 name: {**asdict(score), "signature": self.signatures[name]} for name, score in self.scores.items()
             },
-            "perplexity": self.perplexity,
-            "accuracy": self.accuracy,
+            "perplexity": self.perplexity.value,
+            "perplexity_interval": [self.perplexity.low, self.perplexity.high],
+            "accuracy": self.told.accuracy,
             "sentences": self.sentences,
             "refused": self.refused,
             "unscored": self.unscored,
@@ -149,7 +151,7 @@ def evaluate(
         refused += sum(several[0].problem is not None for several in found)
     seconds = time.perf_counter() - began
     statistics = {metric.name: metric.statistics(outputs, references) for metric in metrics}
-    forced = _forced(predictor, data.pairs, kept)
+    told = _told(predictor, data.pairs, kept)
     return Evaluation(
         runs=[_describe(member.run.path, member.run.info) for member in predictor.members],
         data={"name": data.name, "files": data.files},
@@ -159,8 +161,8 @@ def evaluate(
         metrics=metrics,
         scores={metric.name: interval(metric, statistics[metric.name]) for metric in metrics},
         signatures={metric.name: metric.signature(references) for metric in metrics},
-        perplexity=forced["perplexity"],
-        accuracy=forced.get("accuracy"),
+        perplexity=interval(Perplexity(), told.statistics),
+        told=told,
         sentences=len(sources),
         refused=refused,
         unscored=len(data.pairs) - len(kept),
@@ -186,17 +188,15 @@ def _scored(predictor: Predictor, data: Examples) -> Indices:
     return kept[[max(map(len, both)) <= predictor.max_characters for both in texts]]
 
 
-def _forced(predictor: Predictor, pairs: Pairs, kept: Indices) -> dict[str, float]:
-    """Perplexity per target token, ends counted; for one model token accuracy too."""
+def _told(predictor: Predictor, pairs: Pairs, kept: Indices) -> Told:
+    """Of the pairs' first targets, ends counted; for one model token accuracy too."""
     if len(predictor.members) == 1:
-        member = predictor.members[0]
-        return predictor.task.told(member.model, pairs, kept)
+        return predictor.task.told(predictor.members[0].model, pairs, kept)
     if predictor.task.continues:
         raise RegardError("evaluate: perplexity of several language models together is not to be had; name one run.")
     chosen = kept.tolist()
     told = predictor.score([pairs.source_text(i) for i in chosen], [pairs.target_texts(i)[0] for i in chosen])
-    tokens = sum(len(one.token_log_probs) for one in told)
-    return {"perplexity": perplexity(-sum(one.log_prob for one in told), tokens)}
+    return Told(np.array([(-one.log_prob, len(one.token_log_probs)) for one in told], dtype=np.float64), None)
 
 
 def _prepared(predictor: Predictor, name: str, split: SplitConfig, data: DataConfig) -> Examples:

@@ -12,7 +12,7 @@ A value is a function of statistics summed over sentences, so an interval is a m
     distinct.py      distinct-1, distinct-2
     rouge.py         ROUGE-1, ROUGE-2, ROUGE-L (rouge-score)
     bootstrap.py     interval, paired
-    perplexity.py    perplexity of summed log-probabilities
+    perplexity.py    perplexity, from log-probabilities rather than texts
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from regard.score.bootstrap import Interval, Paired, interval, paired
 from regard.score.distinct import Distinct1, Distinct2
 from regard.score.edits import Cer, Exact, Per, Wer
 from regard.score.metric import Metric
-from regard.score.perplexity import perplexity
+from regard.score.perplexity import Perplexity, Told, perplexity
 from regard.score.rouge import Rouge1, Rouge2, RougeL
 from regard.score.translation import Bleu, Chrf, Ter
 
@@ -40,4 +40,4 @@ METRICS: dict[str, type[Metric]] = {
     "distinct2": Distinct2,
 }
 
-__all__ = ["METRICS", "Interval", "Metric", "Paired", "interval", "paired", "perplexity"]
+__all__ = ["METRICS", "Interval", "Metric", "Paired", "Perplexity", "Told", "interval", "paired", "perplexity"]

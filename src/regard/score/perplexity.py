@@ -3,8 +3,36 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
 
 from regard.errors import RegardError
+from regard.score.metric import Metric
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model gives texts that it is told rather than finds."""
+
+    statistics: npt.NDArray[np.float64]
+    """(texts, 2): of each −log p in nats, without smoothing, and its tokens, its end counted"""
+    accuracy: float | None
+    """of tokens that rank first, %; None for several models together"""
+
+
+class Perplexity(Metric):
+    """Perplexity of all texts from the statistics of `Told`, so that it can be resampled as scores of texts are."""
+
+    name: ClassVar[str] = "perplexity"
+    label: ClassVar[str] = "perplexity"
+    higher_is_better: ClassVar[bool] = False
+
+    def from_statistics(self, sums: np.ndarray) -> float:
+        nll, tokens = sums.tolist()
+        return perplexity(nll, round(tokens))
 
 
 def perplexity(nll: float, tokens: int) -> float:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from regard.data.augment import Augmented, augmented
 from regard.data.batches import Batch, BatchPlan, Indices, collate
 from regard.data.config import MOST_TOKENS
 from regard.data.prepare import Pairs, Prepared, prepare
-from regard.data.tokenizer import NOTHING, Tokenizer
+from regard.data.tokenizer import NOTHING, PAD, Tokenizer
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences
 from regard.errors import RegardError
@@ -20,7 +21,7 @@ from regard.model import LossSums, Seq2Seq, seeded
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
 from regard.score.metric import Metric
-from regard.score.perplexity import perplexity
+from regard.score.perplexity import Told, perplexity
 
 
 class TextTask:
@@ -85,9 +86,10 @@ class TextTask:
         """The pairs that perplexity and accuracy are of."""
         return short_enough(pairs, longest, name)
 
-    def told(self, model: Seq2Seq, pairs: Pairs, kept: Indices) -> dict[str, float]:
-        """Perplexity and accuracy of these pairs' targets, as they are known beforehand."""
-        return teacher_forced_scores(model, pairs, self.recipe.train.batch_tokens, kept)
+    def told(self, model: Seq2Seq, pairs: Pairs, kept: Indices) -> Told:
+        """What the model gives these pairs' targets, as they are known beforehand."""
+        accuracy = teacher_forced_scores(model, pairs, self.recipe.train.batch_tokens, kept)["accuracy"]
+        return Told(told_pairs(model, pairs, self.recipe.train.batch_tokens, kept), accuracy)
 
     def open_ended(self, search: SearchConfig) -> SearchConfig:
         """The search, for outputs that have no source whose length says something about theirs."""
@@ -121,7 +123,7 @@ class TextTask:
             )
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
         kept = self.scored(prepared.valid, MOST_TOKENS, "data.valid")
-        return {**scores, **self.told(model, prepared.valid, kept)}
+        return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens, kept)}
 
 
 def greedy(search: SearchConfig) -> SearchConfig:
@@ -152,3 +154,19 @@ def teacher_forced_scores(model: Seq2Seq, pairs: Pairs, batch_tokens: int, kept:
         sums += [float(part.nll), part.tokens, int(part.correct)]
     nll, tokens, correct = sums.tolist()
     return {"perplexity": perplexity(nll, int(tokens)), "accuracy": 100.0 * correct / tokens}
+
+
+@torch.no_grad()
+def told_pairs(model: Seq2Seq, pairs: Pairs, batch_tokens: int, kept: Indices) -> npt.NDArray[np.float64]:
+    """(kept, 2): for each of these pairs −log p of its target, in nats, and its tokens, the end mark counted."""
+    plan = BatchPlan(pairs.source_lengths[kept], pairs.target_lengths[kept], tokens=batch_tokens, seed=0)
+    device, decoder = next(model.parameters()).device, model.teller
+    found = np.zeros((len(kept), 2))
+    for indices in plan.epoch(0):
+        batch = collate(pairs, kept[indices]).to(device)
+        source = decoder.prepare([model.encode(batch.source, batch.source_lengths)])
+        log_probs, _ = decoder.forced(source, batch.target_in, batch.target_out)
+        real = batch.target_out != PAD
+        nll = -log_probs.double().masked_fill(~real, 0.0).sum(1)
+        found[indices] = torch.stack([nll, real.sum(1).double()], 1).cpu().numpy()
+    return found

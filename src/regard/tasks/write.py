@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from regard.data.batches import Indices
@@ -17,7 +18,7 @@ from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.model import Seq2Seq
 from regard.score.metric import Metric
-from regard.score.perplexity import perplexity
+from regard.score.perplexity import Told, perplexity
 from regard.tasks.text import TextTask
 
 CHUNK = 1024
@@ -57,10 +58,15 @@ class Write(TextTask):
     def scored(self, pairs: Pairs, longest: int, name: str) -> Indices:
         return np.arange(len(pairs))
 
-    def told(self, model: Seq2Seq, pairs: Pairs, kept: Indices) -> dict[str, float]:
+    def told(self, model: Seq2Seq, pairs: Pairs, kept: Indices) -> Told:
         if len(kept) != len(pairs):
             raise RegardError("a text is read as a whole: perplexity of some of its lines is not to be had.")
-        return stream_scores(model, self.tokens(pairs))
+        log_probs, hits = stream_told(model, self.tokens(pairs))
+        lengths = pairs.target_lengths + int(self.recipe.data.lines)
+        ends = lengths.cumsum()
+        before = np.concatenate([[0.0], log_probs.cumsum()])
+        nll = before[ends - lengths] - before[ends]
+        return Told(np.stack([nll, lengths], 1), 100.0 * float(hits.mean()))
 
     def open_ended(self, search: SearchConfig) -> SearchConfig:
         """`max_length` alone says how long a text gets, its beginning included."""
@@ -71,18 +77,26 @@ class Write(TextTask):
         return stream_scores(model, self.tokens(prepared.valid))
 
 
-@torch.no_grad()
-def stream_scores(model: Seq2Seq, tokens: Ids, *, chunk: int = CHUNK) -> dict[str, float]:
+def stream_scores(model: Seq2Seq, tokens: Ids) -> dict[str, float]:
     """Perplexity, nats per token and the share of tokens that rank first, of a text read from its beginning."""
-    device = next(model.parameters()).device
+    log_probs, hits = stream_told(model, tokens)
+    nll, count = -float(log_probs.sum()), len(tokens)
+    return {"perplexity": perplexity(nll, count), "nats": nll / count, "accuracy": 100.0 * float(hits.mean())}
+
+
+@torch.no_grad()
+def stream_told(
+    model: Seq2Seq, tokens: Ids, *, chunk: int = CHUNK
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """log p of each token of a text with all before it, and whether it ranks first."""
+    device, decoder = next(model.parameters()).device, model.teller
     nothing = model.encode(torch.full((1, 1), EOS, device=device), torch.ones(1, dtype=torch.int64))
-    decoder = model.teller
     source = decoder.prepare([nothing])
-    state, nll, correct = decoder.start(source), 0.0, 0
+    state, found, hits = decoder.start(source), [], []
     right = torch.from_numpy(tokens.astype("int64")).to(device)
     told = torch.cat([right.new_tensor([BOS]), right[:-1]])
     for before, after in zip(told.split(chunk), right.split(chunk), strict=True):
-        sums, state = decoder.told(before[None], after[None], state, source)
-        nll, correct = nll + float(sums.nll.double()), correct + int(sums.correct)
-    count = len(tokens)
-    return {"perplexity": perplexity(nll, count), "nats": nll / count, "accuracy": 100.0 * correct / count}
+        log_probs, first, state = decoder.told(before[None], after[None], state, source)
+        found.append(log_probs.double().cpu())
+        hits.append(first.cpu())
+    return torch.cat(found).numpy(), torch.cat(hits).numpy()
