@@ -31,7 +31,7 @@ class Cache(config.Config):
     """Of the weights: low for what is most alike alone, high for whatever was read; 1 / θ in Grave et al. Theirs is
     about 3 for words."""
     weight: float = Field(0.2, gt=0, lt=1)
-    """The cache's share of a probability, λ. Choose both by `regard evaluate RUN --data valid`."""
+    """The share of a probability that a full cache has, λ. Choose both by `regard evaluate RUN --data valid`."""
 
 
 class CachedDecoder:
@@ -40,10 +40,11 @@ class CachedDecoder:
         p(w) = (1 − λ) p_decoder(w) + λ Σ_{i: x_{i+1} = w} a_i,   a = softmax over i of h_t · h_i / τ
 
     Grave, Joulin & Usunier 2017, "Improving neural language models with a continuous cache" (arXiv:1612.04426),
-    equations 2 and 3, over the last `size` steps before t. Here h are the features from which the output layer reads,
-    and at the first step, where there is no cache, the decoder is alone. Training knows nothing of it, so that its
-    settings can be changed afterwards. There are three roads: `step`, as search goes; `forced`, for outputs that are
-    told; `told`, for a text in pieces of any size.
+    equations 2 and 3, over the last `size` steps before t. Unlike theirs λ is `weight` times how full the cache is: of
+    little that was read the likest is not like, and a text that is being written would repeat its first words. Here h
+    are the features from which the output layer reads. Training knows nothing of it, so that its settings can be
+    changed afterwards. There are three roads: `step`, as search goes; `forced`, for outputs that are told; `told`, for
+    a text in pieces of any size.
 
         decoder = CachedDecoder(model.decoder, Cache(size=500))
         output, state = decoder.step(tokens, state, source)      # output.scores: log-probabilities
@@ -120,7 +121,8 @@ class CachedDecoder:
             seen = ((since > 0) & (since <= self.cache.size)).to(features.device)
             weights = _weights(query / self.cache.temperature, keys[0, past], seen)
             written = self.decoder.readout.logits(query).log_softmax(-1)
-            scores = self._blend(written, weights, followed[0, past].expand(len(query), -1), seen.any(1, keepdim=True))
+            steps = seen.sum(1, keepdim=True).to(query)
+            scores = self._blend(written, weights, followed[0, past].expand(len(query), -1), steps)
             found.append(scores.gather(1, right)[:, 0])
             hits.append(scores.argmax(1) == right[:, 0])
         after.update({KEYS: self._newest(keys), FOLLOWED: self._newest(followed), LAST: features[:, -1:]})
@@ -150,19 +152,19 @@ class CachedDecoder:
             _, weights = AttentionLoop(keys, keys[..., : native.LANES], None)(asked)
         else:
             weights = (asked @ keys.mT).softmax(-1)
-        return self._blend(written, weights[:, 0], followed, torch.ones_like(followed[:, :1], dtype=torch.bool))
+        return self._blend(written, weights[:, 0], followed, keys.shape[1])
 
     def _blend(
         self,
         written: Float[Tensor, "rows vocab"],
         weights: Float[Tensor, "rows steps"],
         followed: Int[Tensor, "rows steps"],
-        any_step: Bool[Tensor, "rows 1"],
+        steps: Float[Tensor, "rows 1"] | int,
     ) -> Float[Tensor, "rows vocab"]:
-        """log of (1 − λ) p + λ Σ a, or log p where there was no step to look at."""
-        share, written = self.cache.weight, written.exp()
-        mixed = ((1.0 - share) * written).scatter_add_(1, followed, share * weights)
-        return torch.where(any_step, mixed, written).clamp_min_(torch.finfo(mixed.dtype).tiny).log_()
+        """log of (1 − λ) p + λ Σ a, from log p. steps   how many each row sees"""
+        share = self.cache.weight * steps / self.cache.size
+        mixed = ((1.0 - share) * written.exp()).scatter_add_(1, followed, share * weights)
+        return mixed.clamp_min_(torch.finfo(mixed.dtype).tiny).log_()
 
 
 def _weights(
