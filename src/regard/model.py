@@ -107,7 +107,8 @@ class Seq2Seq(nn.Module):
 
         Packed weights are copies: ask anew after an update.
         """
-        if packs_encoder(self.encoder) and PackedDecoder.takes(self.decoder):
+        suggested = shortlist is None or self.config.encoder.type != "none"  # nothing suggests no words
+        if suggested and packs_encoder(self.encoder) and PackedDecoder.takes(self.decoder):
             linear = Int8Linear if int8 else PackedLinear
             encode = _Encode(self.source_embedding, pack_encoder(self.encoder, linear))
             return encode, self._with_cache(PackedDecoder(self.decoder, linear, shortlist))
@@ -115,7 +116,8 @@ class Seq2Seq(nn.Module):
             what = "int8" if int8 else "shortlist"
             raise RegardError(
                 f"{what}: only for models that decode fast (LSTM or GRU, sizes in multiples of 8, softmax attention of "
-                "one head over the whole source, no copying, float32, on a CPU with compiled kernels); leave it out."
+                "one head over a whole source, no copying, turns pooled by softmax attention, max or last, float32, on "
+                "a CPU with compiled kernels); leave it out."
             )
         return _Encode(self.source_embedding, self.encoder), self.teller
 

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from regard.data.tokenizer import BOS, EOS
+from regard.data.tokenizer import BOS, EOS, PAD
 from regard.decode.cache import Cache, CachedDecoder
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences
+from regard.decode.ensemble import Ensemble
 from regard.model import Seq2Seq, seeded
 from regard.model_config import ModelConfig
 
@@ -79,7 +80,7 @@ def test_a_text_has_one_number_in_chunks_of_any_size(chunk, monkeypatch):
     source = begun(model, teller)
     state, found, ranks = teller.start(source), [], []
     for before, after in zip(TOLD.split(chunk), TEXT.split(chunk), strict=True):
-        log_probs, first, state = teller.told(before[None], after[None], state, source)
+        log_probs, first, state = teller.read_told(before[None], after[None], state, source)
         found.append(log_probs)
         ranks.append(first)
     torch.testing.assert_close(torch.cat(found), by_definition(model, SMALL), atol=1e-5, rtol=1e-5)
@@ -102,6 +103,33 @@ def test_rows_that_search_drops_take_their_cache_with_them():
             chosen, _ = model.teller.forced(begun(model, model.teller), told, right)
         steps = len(one.token_log_probs)
         torch.testing.assert_close(torch.tensor(one.token_log_probs), chosen[0, :steps], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_is_told_does_not_depend_on_what_it_is_told_with():
+    model = build()
+    teller, long = model.teller, TEXT[:40].tolist()
+    told = torch.tensor([[BOS, *long], [BOS, *long[:7], *[PAD] * 33]])
+    right = torch.tensor([[*long, EOS], [*long[:7], EOS, *[PAD] * 33]])
+    both, _ = teller.forced(begun(model, teller, 2), told, right)
+    alone, _ = teller.forced(begun(model, teller, 2), told[[1, 1], :8], right[[1, 1], :8])
+    torch.testing.assert_close(both[1, :8], alone[1], atol=1e-6, rtol=1e-6)
+    assert not both[1, 8:].any() and (both <= 0).all()
+
+
+def test_an_ensemble_has_a_cache_for_each():
+    models = [build(), build(Cache(size=4, weight=0.5), hidden=24)]
+    ensemble = Ensemble([model.for_search()[1] for model in models])
+    source = ensemble.prepare(
+        [[model.encode(torch.full((1, 1), EOS), torch.ones(1, dtype=torch.int64))] for model in models]
+    )
+    state, found = ensemble.start(source), []
+    with torch.no_grad():
+        for token, right in zip(TOLD, TEXT, strict=True):
+            output, state = ensemble.step(token[None], state, source)
+            found.append(output.scores[0, right])
+    each = torch.stack([by_definition(model, model.config.cache) for model in models])
+    torch.testing.assert_close(torch.stack(found), each.logsumexp(0) - math.log(2), atol=1e-5, rtol=1e-5)
 
 
 def test_training_and_weights_know_nothing_of_it():

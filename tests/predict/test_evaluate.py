@@ -82,8 +82,8 @@ def test_several_references_in_translation(translator: Predictor, tmp_path: Path
 def test_the_result_says_how_it_came_about(predictor: Predictor, toy_run: Path) -> None:
     result = json.loads(json.dumps(evaluate(predictor, split_examples(predictor, "valid")).to_dict()))
     assert set(result) == {
-        "runs", "data", "search", "cache", "approximate", "scores", "perplexity", "perplexity_interval", "accuracy",
-        "sentences", "refused", "unscored",
+        "runs", "data", "search", "cache", "commit", "approximate", "scores", "perplexity", "perplexity_interval",
+        "accuracy", "sentences", "refused", "unscored",
         "bad", "first_bad", "seconds", "sentences_per_second",
     }  # fmt: skip
     assert set(result["scores"]["wer"]) == {"label", "unit", "value", "low", "high", "level", "signature"}

@@ -198,7 +198,7 @@ def test_a_cache_is_put_on_after_training(run: Path, tmp_path: Path) -> None:
 
 def test_the_command_writes_to_the_terminal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = load_command("write")
-    for given, begins in ((["the dog"], "the dog"), ([], "")):
+    for given, begins in ((["the dog"], "the dog"), ([], ""), (["model.cache={}", "model.cache.size=9"], "")):
         command([str(run), *given, "search.max_length=30", "search.seed=2"], standalone_mode=False)
         said = capsys.readouterr().out
         assert said.startswith(begins) and len(said) == 31 and said.endswith("\n")
@@ -225,18 +225,35 @@ def test_evaluation_reads_the_text_as_a_whole(run: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", [True, False])
-def test_each_line_has_its_share_of_the_perplexity(tmp_path: Path, lines: bool) -> None:
+def test_a_text_is_resampled_in_blocks(tmp_path: Path, lines: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     task = TASKS["write"](recipe(tmp_path, data={"lines": lines}))
     prepared = task.prepare()
     model: Any = task.build(prepared.tokenizers).eval()
     pairs = prepared.valid
-    told = task.told(model, pairs, np.arange(len(pairs)))
     log_probs, _ = stream_told(model, task.tokens(pairs))
-    assert told.statistics.sum(0) == pytest.approx([-log_probs.sum(), len(log_probs)])
-    lengths = [len(pairs.ids(i)[1]) + lines for i in range(len(pairs))]
-    assert told.statistics[:, 1].tolist() == lengths
-    second = log_probs[lengths[0] : lengths[0] + lengths[1]]
-    assert told.statistics[1, 0] == pytest.approx(-second.sum())
+    for block, size in ((10**6, len(log_probs) // 20), (7, 7)):
+        monkeypatch.setattr("regard.tasks.write.BLOCK", block)
+        told = task.told(model, pairs, np.arange(len(pairs)))
+        assert told.statistics.sum(0) == pytest.approx([-log_probs.sum(), len(log_probs)])
+        assert set(told.statistics[:-1, 1]) == {size} and 0 < told.statistics[-1, 1] <= size
+        assert told.statistics[1, 0] == pytest.approx(-log_probs[size : 2 * size].sum())
+
+
+def test_what_would_say_nothing_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = regard.load(run)
+    predictor.approximate = ["int8"]
+    with pytest.raises(RegardError, match="int8: a language model's perplexity is that of the exact model"):
+        evaluate(predictor, split_examples(predictor, "valid"))
+    small = tmp_path / "small.txt"
+    small.write_text(TEXT[:300], encoding="utf-8")
+    words = recipe(tmp_path, data={"target": {"tokenizer": "word", "normalize": "none"}}, train={"epochs": 1})
+    of_words = regard.train(words, tmp_path / "words", console=Console(quiet=True)).path
+    compare = load_command("compare")
+    text = f"data.test={{text: {small}}}"
+    with pytest.raises(RegardError, match="perplexities are of different pieces, and cannot be compared"):
+        compare([str(run), str(of_words), text], standalone_mode=False)
+    compare([str(run), str(run), text], standalone_mode=False)
+    assert "perplexity" in capsys.readouterr().out
 
 
 def test_the_report_tells_of_no_sources(run: Path) -> None:

@@ -155,6 +155,8 @@ def _runs(
     rows = _rows(one.metrics, one.statistics, two.statistics)
     if np.array_equal(one.told.statistics[:, 1], two.told.statistics[:, 1]):  # in as many pieces
         rows += _rows([Perplexity()], *({"perplexity": each.told.statistics} for each in results))
+    if not rows:
+        raise RegardError(f"{a} and {b}: their perplexities are of different pieces, and cannot be compared.")
     facts = {"data": one.data["name"], "sentences": one.sentences, "bad": one.bad, "first_bad": one.first_bad}
     return rows, facts
 

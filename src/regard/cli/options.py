@@ -24,5 +24,6 @@ Shortlist = Annotated[
     bool, typer.Option("--shortlist", help="Approximate: words that the source suggests (`regard shortlist`).")
 ]
 SearchKeys = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="search.* of the recipe, as search.temperature=0.8.")
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="search.*, model.cache of the recipe, as search.temperature=0.8."),
 ]

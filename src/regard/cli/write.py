@@ -27,7 +27,7 @@ def command(
     from regard.cli.evaluate import open_run
     from regard.errors import RegardError
 
-    if "=" in text and text.startswith(("search.", "model.cache=")):
+    if "=" in text and text.startswith(("search.", "model.cache=", "model.cache.")):
         text, overrides = "", [text, *(overrides or [])]
     if words := [each for each in overrides or [] if "=" not in each]:
         raise RegardError(f"{' '.join(words)}: a text is one argument, so put quotes around it.")

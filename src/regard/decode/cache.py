@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from regard import config
+from regard.data.tokenizer import PAD
 from regard.decode.protocol import Decoder, StepOutput
 from regard.decode.scores import log_probs
 from regard.decode.state import State
@@ -43,8 +44,8 @@ class CachedDecoder:
     equations 2 and 3, over the last `size` steps before t. Unlike theirs λ is `weight` times how full the cache is: of
     little that was read the likest is not like, and a text that is being written would repeat its first words. Here h
     are the features from which the output layer reads. Training knows nothing of it, so that its settings can be
-    changed afterwards. There are three roads: `step`, as search goes; `forced`, for outputs that are told; `told`, for
-    a text in pieces of any size.
+    changed afterwards. There are three roads: `step`, as search goes; `forced`, for outputs that are told;
+    `read_told`, for a text in pieces of any size.
 
         decoder = CachedDecoder(model.decoder, Cache(size=500))
         output, state = decoder.step(tokens, state, source)      # output.scores: log-probabilities
@@ -93,40 +94,51 @@ class CachedDecoder:
         targets: Int[Tensor, "batch tgt_len"],
         keep_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch tgt_len"], None]:
-        """log p of each target, as the decoder's own; there are no weights to keep, as there is no source."""
+        """log p of each target, as the decoder's own, zero for padding; there is no source that weights could be of."""
         features, _ = self.decoder.teacher_forced(source, inputs)
-        found = []
-        for t in range(inputs.shape[1]):
-            written = self.decoder.readout.logits(features[:, t]).log_softmax(-1)
-            past = slice(max(0, t - self.cache.size), t)
-            scores = self._mixed(written, features[:, t], features[:, past], inputs[:, 1:][:, past])
-            found.append(scores.gather(1, targets[:, t, None])[:, 0])
-        return torch.stack(found, 1), None
+        found = torch.zeros_like(features[..., 0])
+        for row, right in enumerate(targets):  # each of its own length, so that none depends on the others
+            steps = int((right != PAD).nonzero()[-1]) + 1
+            told = features[row, :steps]
+            found[row, :steps], _ = self._judged(told, right[:steps], told[:-1], inputs[row, 1:steps])
+        return found, None
 
-    def told(
+    def read_told(
         self, inputs: Int[Tensor, "one steps"], targets: Int[Tensor, "one steps"], state: State, source: Any
     ) -> tuple[Float[Tensor, "steps"], Bool[Tensor, "steps"], State]:
         """As the decoder's own: log p of each target, whether it ranks first, and the state after them."""
         features, after = self.decoder.read(inputs, _without_cache(state), source)
         keys, followed = self._remembered(state, inputs[:, :1])
-        before = keys.shape[1]  # steps of the cache that the first of these sees
         keys, followed = torch.cat([keys, features[:, :-1]], 1), torch.cat([followed, inputs[:, 1:]], 1)
+        log_probs, hits = self._judged(features[0], targets[0], keys[0], followed[0])
+        after.update({KEYS: self._newest(keys), FOLLOWED: self._newest(followed), LAST: features[:, -1:]})
+        return log_probs, hits, after
+
+    def _judged(
+        self,
+        features: Float[Tensor, "steps features"],
+        targets: Int[Tensor, "steps"],
+        keys: Float[Tensor, "past features"],
+        followed: Int[Tensor, "past"],
+    ) -> tuple[Float[Tensor, "steps"], Bool[Tensor, "steps"]]:
+        """log p of each target of one text, and whether it ranks first. The last step sees the last of `keys`, the one
+        before it all but that one, and so on."""
+        before = len(keys) - len(features) + 1  # steps of the cache that the first of these sees
         found, hits = [], []
-        for first in range(0, inputs.shape[1], QUERIES):
-            query, right = features[0, first : first + QUERIES], targets[0, first : first + QUERIES, None]
+        for first in range(0, len(features), QUERIES):
+            query, right = features[first : first + QUERIES], targets[first : first + QUERIES, None]
             end = before + first + len(query) - 1
             past = slice(max(0, before + first - self.cache.size), end)
             # Query q of these sees up to `size` steps before its own, before + first + q.
             since = torch.arange(before + first, end + 1)[:, None] - torch.arange(past.start, end)
             seen = ((since > 0) & (since <= self.cache.size)).to(features.device)
-            weights = _weights(query / self.cache.temperature, keys[0, past], seen)
+            weights = _weights(query / self.cache.temperature, keys[past], seen)
             written = self.decoder.readout.logits(query).log_softmax(-1)
             steps = seen.sum(1, keepdim=True).to(query)
-            scores = self._blend(written, weights, followed[0, past].expand(len(query), -1), steps)
+            scores = self._blend(written, weights, followed[past].expand(len(query), -1), steps)
             found.append(scores.gather(1, right)[:, 0])
             hits.append(scores.argmax(1) == right[:, 0])
-        after.update({KEYS: self._newest(keys), FOLLOWED: self._newest(followed), LAST: features[:, -1:]})
-        return torch.cat(found), torch.cat(hits), after
+        return torch.cat(found), torch.cat(hits)
 
     def _remembered(self, state: State, token: Int[Tensor, "rows 1"]) -> tuple[Tensor, Tensor]:
         """The cache when `token` has followed the last features: keys (rows, steps, features), tokens (rows, steps)."""
@@ -164,7 +176,7 @@ class CachedDecoder:
         """log of (1 − λ) p + λ Σ a, from log p. steps   how many each row sees"""
         share = self.cache.weight * steps / self.cache.size
         mixed = ((1.0 - share) * written.exp()).scatter_add_(1, followed, share * weights)
-        return mixed.clamp_min_(torch.finfo(mixed.dtype).tiny).log_()
+        return mixed.clamp_(torch.finfo(mixed.dtype).tiny, 1.0).log_()
 
 
 def _weights(

@@ -1,5 +1,6 @@
 """From a decoder's features to scores over the vocabulary, and to the loss."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -68,6 +69,7 @@ class SoftmaxReadout(nn.Module):
         """Scores of every token, and whether they are log-probabilities."""
         return self.logits(features), False
 
+    @torch.no_grad()
     def log_likelihoods(
         self,
         features: Float[Tensor, "tokens features"],
@@ -75,25 +77,30 @@ class SoftmaxReadout(nn.Module):
         pointed: Pointed | None = None,
     ) -> Float[Tensor, "tokens"]:
         """log p of each target, in nats, in chunks and without gradients: a reward, not a loss."""
-        return self.judged(features, targets, pointed)[0]
+        found = [log_probs.gather(1, right) for log_probs, right in self._each(features, targets, pointed)]
+        return torch.cat(found)[:, 0]
 
     @torch.no_grad()
     def judged(
-        self,
-        features: Float[Tensor, "tokens features"],
-        targets: Int[Tensor, "tokens"],
-        pointed: Pointed | None = None,
+        self, features: Float[Tensor, "tokens features"], targets: Int[Tensor, "tokens"]
     ) -> tuple[Float[Tensor, "tokens"], Bool[Tensor, "tokens"]]:
         """log p of each target, in nats, and whether it ranks first; in chunks and without gradients."""
+        found, hits = [], []
+        for log_probs, right in self._each(features, targets, None):
+            found.append(log_probs.gather(1, right))
+            hits.append(log_probs.argmax(1, keepdim=True) == right)
+        return torch.cat(found)[:, 0], torch.cat(hits)[:, 0]
+
+    def _each(
+        self, features: Tensor, targets: Tensor, pointed: Pointed | None
+    ) -> Iterator[tuple[Float[Tensor, "rows columns"], Int[Tensor, "rows 1"]]]:
+        """log p of every token, and the targets, of a chunk of rows at a time."""
         columns = len(self.bias) + (0 if pointed is None else pointed.tokens.shape[1])
-        found, hits, size = [], [], max(1, CHUNK_ELEMENTS // columns)
+        size = max(1, CHUNK_ELEMENTS // columns)
         for first in range(0, len(targets), size):
             rows = slice(first, first + size)
             scores, normalized = self.score(features[rows], pointed and pointed.rows(rows))
-            log_probs = scores if normalized else scores.log_softmax(-1)
-            found.append(log_probs.gather(1, targets[rows, None])[:, 0])
-            hits.append(log_probs.argmax(1) == targets[rows])
-        return torch.cat(found), torch.cat(hits)
+            yield scores if normalized else scores.log_softmax(-1), targets[rows, None]
 
     def nll(
         self,

@@ -218,7 +218,7 @@ class RecurrentDecoder(nn.Module):
         looked, _ = self.attentions(output, source.attended, {}, None)
         return self._features(output, looked.contexts, embedded, run), after
 
-    def told(
+    def read_told(
         self, inputs: Int[Tensor, "one steps"], targets: Int[Tensor, "one steps"], state: State, source: DecoderSource
     ) -> tuple[Float[Tensor, "steps"], Bool[Tensor, "steps"], State]:
         """For some steps of one text that is read in pieces: log p of each target, whether it ranks first, and the

@@ -26,6 +26,7 @@ from regard.predict.predictor import BATCH, Predictor
 from regard.predict.stream import CHUNK
 from regard.score import Interval, Perplexity, Told, interval
 from regard.score.metric import Metric
+from regard.train.machine import commit
 
 SPLITS = ("train", "valid", "test")
 
@@ -49,6 +50,8 @@ class Evaluation:
     search: SearchConfig
     cache: dict[str, Any] | None
     """the first run's, where it has one"""
+    commit: str | None
+    """of the checkout that measured, which may not be the one that trained; None outside one"""
     approximate: list[str]
     """what was left out for speed, in training or in decoding"""
     metrics: list[Metric]
@@ -83,6 +86,7 @@ class Evaluation:
             "data": self.data,
             "search": self.search.model_dump(mode="json"),
             "cache": self.cache,
+            "commit": self.commit,
             "approximate": self.approximate,
             "scores": {
                 name: {**asdict(score), "signature": self.signatures[name]} for name, score in self.scores.items()
@@ -144,6 +148,9 @@ def evaluate(
     refused = 0
     began = time.perf_counter()
     metrics = predictor.task.scorers()
+    if predictor.approximate and not metrics:
+        what = ", ".join(predictor.approximate)
+        raise RegardError(f"{what}: a language model's perplexity is that of the exact model; leave it out.")
     for first in range(0, len(sources) if metrics else 0, CHUNK):  # so that memory holds tokens of a chunk only
         together = sources[first : first + CHUNK]
         found = predictor.predict(together, search=config, batch=batch, first=first, done=done)
@@ -157,6 +164,7 @@ def evaluate(
         data={"name": data.name, "files": data.files},
         search=config,
         cache=cache and cache.model_dump(),
+        commit=commit(),
         approximate=[*predictor.approximate, *_trained_approximately(predictor)],
         metrics=metrics,
         scores={metric.name: interval(metric, statistics[metric.name]) for metric in metrics},

@@ -30,6 +30,8 @@ BATCH = 64
 
 MOST_ROWS = 2**13
 """Hypotheses at once: each has a score for every piece of the vocabulary, 32 KB with 8,000 pieces."""
+MOST_REMEMBERED = 2**26
+"""Numbers in the caches of hypotheses at once, 256 MB."""
 MOST_CELLS = 2**18
 """Hypotheses × source steps at once: additive attention computes a vector for each, 1 KB with 256 numbers."""
 
@@ -287,9 +289,12 @@ class Predictor:
     def _batch_sizes(self, lengths: list[int], config: SearchConfig, batch: int) -> Iterator[tuple[list[int], int]]:
         """Positions, and how many of them to search together: fewer where sentences are long or beams wide."""
         hypotheses = config.width * config.samples
+        models = [member.recipe.model for member in self.members]
+        remembered = sum(one.cache.size * one.decoder.hidden for one in models if one.cache)
+        kept = MOST_REMEMBERED // remembered if remembered else MOST_ROWS
         sizes: dict[int, list[int]] = {}
         for position, length in enumerate(lengths):
-            most = min(MOST_ROWS // hypotheses, MOST_CELLS // (hypotheses * (length + 1)))
+            most = min(MOST_ROWS // hypotheses, MOST_CELLS // (hypotheses * (length + 1)), kept // hypotheses)
             sizes.setdefault(max(1, min(batch, most)), []).append(position)
         for size, positions in sizes.items():
             yield positions, size

@@ -18,13 +18,17 @@ class Told:
     """What a model gives texts that it is told rather than finds."""
 
     statistics: npt.NDArray[np.float64]
-    """(texts, 2): of each −log p in nats, without smoothing, and its tokens, its end counted"""
+    """(texts, 2): of each −log p in nats, without smoothing, and its tokens, its end counted; of a running text,
+    of each block"""
     accuracy: float | None
     """of tokens that rank first, %; None for several models together"""
 
 
 class Perplexity(Metric):
-    """Perplexity of all texts from the statistics of `Told`, so that it can be resampled as scores of texts are."""
+    """Perplexity of all texts from the statistics of `Told`, to be resampled as scores of texts are.
+
+    It reads no texts: `from_statistics` is all that it has.
+    """
 
     name: ClassVar[str] = "perplexity"
     label: ClassVar[str] = "perplexity"

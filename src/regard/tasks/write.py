@@ -23,6 +23,8 @@ from regard.tasks.text import TextTask
 
 CHUNK = 1024
 """Tokens that are read at once in validation; it changes memory and time, never the result."""
+BLOCK = 2000
+"""Tokens that intervals take together: neighbouring lines are of one play or article, and tell the same thing twice."""
 
 
 class Write(TextTask):
@@ -62,11 +64,7 @@ class Write(TextTask):
         if len(kept) != len(pairs):
             raise RegardError("a text is read as a whole: perplexity of some of its lines is not to be had.")
         log_probs, hits = stream_told(model, self.tokens(pairs))
-        lengths = pairs.target_lengths + int(self.recipe.data.lines)
-        ends = lengths.cumsum()
-        before = np.concatenate([[0.0], log_probs.cumsum()])
-        nll = before[ends - lengths] - before[ends]
-        return Told(np.stack([nll, lengths], 1), 100.0 * float(hits.mean()))
+        return Told(_blocks(log_probs), 100.0 * float(hits.mean()))
 
     def open_ended(self, search: SearchConfig) -> SearchConfig:
         """`max_length` alone says how long a text gets, its beginning included."""
@@ -75,6 +73,13 @@ class Write(TextTask):
     def validate(self, model: Seq2Seq, prepared: Prepared, *, full: bool) -> dict[str, float]:
         """Perplexity, nats and token accuracy over all of the validation text."""
         return stream_scores(model, self.tokens(prepared.valid))
+
+
+def _blocks(log_probs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(blocks, 2): −log p and tokens of each BLOCK of a stream, or of a twentieth, where that is less."""
+    size = max(1, min(BLOCK, len(log_probs) // 20))
+    begins = np.arange(0, len(log_probs), size)
+    return np.stack([-np.add.reduceat(log_probs, begins), np.diff([*begins, len(log_probs)]).astype(np.float64)], 1)
 
 
 def stream_scores(model: Seq2Seq, tokens: Ids) -> dict[str, float]:
@@ -96,7 +101,7 @@ def stream_told(
     right = torch.from_numpy(tokens.astype("int64")).to(device)
     told = torch.cat([right.new_tensor([BOS]), right[:-1]])
     for before, after in zip(told.split(chunk), right.split(chunk), strict=True):
-        log_probs, first, state = decoder.told(before[None], after[None], state, source)
+        log_probs, first, state = decoder.read_told(before[None], after[None], state, source)
         found.append(log_probs.double().cpu())
         hits.append(first.cpu())
     return torch.cat(found).numpy(), torch.cat(hits).numpy()
