@@ -87,8 +87,9 @@ def recipe_name(recipe: Recipe) -> str | None:
 
 
 def changes(before: Recipe, now: Recipe) -> list[str]:
-    """`difference`, but for the number of threads, which only a machine decides."""
-    return [phrase for phrase in difference(before, now) if not phrase.startswith("train.threads ")]
+    """`difference`, but for the number of threads, which only a machine decides, and the cache, of which training knows
+    nothing."""
+    return [each for each in difference(before, now) if not each.startswith(("train.threads ", "model.cache"))]
 
 
 def first_losses(log: Sequence[Record]) -> list[float]:

@@ -112,6 +112,7 @@ def test_only_a_finished_run_has_a_result(run: Run) -> None:
 
 def test_record_knows_its_recipe_whatever_the_threads(tmp_path: Path) -> None:
     assert record.recipe_name(load_recipe(RECIPE, ["train.threads=2"])) == RECIPE
+    assert record.recipe_name(load_recipe("write-ptb", ["model.cache={}"])) == "write-ptb"  # put on afterwards
     assert record.recipe_name(load_recipe(RECIPE, ["seed=2"])) is None
 
 
