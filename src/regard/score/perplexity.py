@@ -23,6 +23,11 @@ class Told:
     accuracy: float | None
     """of tokens that rank first, %; None for several models together"""
 
+    @property
+    def perplexity(self) -> float:
+        """Of all texts together."""
+        return Perplexity().from_statistics(self.statistics.sum(0))
+
 
 class Perplexity(Metric):
     """Perplexity of all texts from the statistics of `Told`, to be resampled as scores of texts are.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +123,10 @@ class TextTask:
             )
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
         kept = self.scored(prepared.valid, MOST_TOKENS, "data.valid")
-        return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens, kept)}
+        if not full:
+            return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens, kept)}
+        told = self.told(model, prepared.valid, kept)  # as `regard evaluate` will measure it
+        return {**scores, "perplexity": told.perplexity, "accuracy": cast(float, told.accuracy)}
 
 
 def greedy(search: SearchConfig) -> SearchConfig:
