@@ -116,6 +116,10 @@ class Recipe(Config):
                 "train.hallucinated looks for what source and target have in common, so it needs "
                 "data.shared_vocabulary=true"
             )
+        if self.train.hallucinated and self.data.source.known_forms:
+            raise ValueError(
+                "train.hallucinated invents stems, of which no form is known: set data.source.known_forms to 0"
+            )
         if self.train.sampled_softmax and not getattr(DECODERS[self.model.decoder.type], "estimates", True):
             raise ValueError(
                 f"train.sampled_softmax {self.train.sampled_softmax:,} saves nothing with model.decoder "

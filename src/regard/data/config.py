@@ -115,6 +115,9 @@ class TextConfig(Config):
     tags: bool = False
     """After a tab there are tags, such as the features of an inflected form, with semicolons between: each is a piece
     of its own. Of the source alone, for tokenizer char; `source_column: [0, 2]` puts the tab there."""
+    known_forms: Annotated[int, Field(ge=0)] = 0
+    """With tags: so many other targets that training data has for a lemma (what is before the tab) are read beside it,
+    those first whose tags are the likest. They tell what a lemma does not, such as the length of its vowels."""
     turns: Annotated[int, Field(ge=1)] | None = None
     """Tabs separate the turns of a conversation, and each tab is a piece of its own; the last so many turns are read.
     Of the source alone; encoder hierarchical reads turn by turn."""
@@ -164,6 +167,8 @@ class TextConfig(Config):
             raise ValueError(f"segment: {self.segment} is for tokenizer word, found tokenizer {self.tokenizer}")
         if self.tags and self.tokenizer != "char":
             raise ValueError(f"tags are for tokenizer char, found tokenizer {self.tokenizer}")
+        if self.known_forms and not self.tags:
+            raise ValueError("known_forms are chosen by their tags: set tags to true")
         if self.segment not in ("spaces", "punctuation") and self.normalize == "none":
             raise ValueError(f"segment: {self.segment} is for text that is normalized, found normalize none")
         if self.turns is not None and self.truncate is not None:

@@ -20,14 +20,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from regard.data.config import DataConfig, SplitConfig
+from regard.data.config import DataConfig, SplitConfig, TextConfig
 from regard.data.files import expanded, find, raw_lines
 from regard.data.formats import parquet_rows, table_format
+from regard.data.paradigm import Paradigms
 from regard.data.read import Problems, load_hub, read_split, split_files
 from regard.data.report import data_report
 from regard.data.store import Pairs, finish, write_store
+from regard.data.text import normalize
 from regard.data.tokenizer import Tokenizer
-from regard.data.vocabulary import learn, words_of
+from regard.data.vocabulary import learn, words_in, words_of
 from regard.errors import RegardError
 
 VERSION = 3
@@ -128,22 +130,27 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
 
     def build(folder: Path) -> None:
         words = {"source": Counter[str](), "target": Counter[str]()}
+        paradigms = learn_paradigms(data, about)
         every = max(1, -(-_lines(data.train, data, about) // VOCABULARY_LINES))
         for i, example in enumerate(read_split(data.train, data, training=True, about=about)):
             if i % every == 0:
-                words["source"].update(words_of(example.source, data.source))
+                words["source"].update(_source_words(example.source, data.source, paradigms))
                 words["target"].update(words_of(example.targets[0], data.target))
         for counted in words.values():
             del counted[""]
         if data.train.text is not None:
             core = learn(words["target"], data.target)
             found = dict.fromkeys(configs, Tokenizer(core, data.target))
-        elif data.shared_vocabulary:
-            words["source"].update(words["target"])
-            core = learn(words["source"], data.source)
-            found = {side: Tokenizer(core, config) for side, config in configs.items()}
         else:
-            found = {side: Tokenizer(learn(words[side], config), config) for side, config in configs.items()}
+            if data.shared_vocabulary:
+                words["source"].update(words["target"])
+                cores = dict.fromkeys(configs, learn(words["source"], data.source))
+            else:
+                cores = {side: learn(words[side], config) for side, config in configs.items()}
+            found = {
+                "source": Tokenizer(cores["source"], data.source, paradigms),
+                "target": Tokenizer(cores["target"], data.target),
+            }
         for side, tokenizer in found.items():
             tokenizer.save(folder / f"{side}.json")
 
@@ -151,6 +158,26 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
         return {side: Tokenizer.load(folder / f"{side}.json") for side in configs}
 
     return _cached(_cache(data) / f"tokenizers-{key}", build, load)
+
+
+def learn_paradigms(data: DataConfig, about: object = None) -> Paradigms | None:
+    """What training data has of each lemma, with `source.known_forms`."""
+    if not data.source.known_forms or data.train.text is not None:
+        return None
+    read = data.source.model_copy(update={"tags": False})  # a form is cleaned as a lemma is
+    return Paradigms.learn(
+        (
+            (normalize(example.source, data.source), normalize(target, read))
+            for example in read_split(data.train, data, training=True, about=about)
+            for target in example.targets
+        ),
+        data.source.known_forms,
+    )
+
+
+def _source_words(source: str, config: TextConfig, paradigms: Paradigms | None) -> list[str]:
+    cleaned = normalize(source, config)
+    return words_in(cleaned if paradigms is None else paradigms.show(cleaned), config)
 
 
 def _cached(final: Path, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:

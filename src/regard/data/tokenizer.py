@@ -25,6 +25,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from regard.data.config import POINTERS, SPECIALS, TextConfig
+from regard.data.paradigm import Paradigms
 from regard.data.text import TAG, join, normalize, separate
 from regard.errors import RegardError
 
@@ -39,7 +40,7 @@ RESERVED = SPECIAL_NAMES + BYTE_NAMES
 TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
 """Punctuation at a word's end, but not the end of what Moses' tokenizer writes for a quotation mark and the like."""
 FORMAT = 1
-SINCE = {"unknown": "spell", "segment": "spaces", "tags": False, "turns": None, "truncate": None}
+SINCE = {"unknown": "spell", "segment": "spaces", "tags": False, "known_forms": 0, "turns": None, "truncate": None}
 """Settings that tokenizers were without once, and what they were."""
 TURN_END = SPECIALS + ord(TAG)
 """The tab between two turns: a byte that no vocabulary has learned."""
@@ -56,9 +57,11 @@ class Tokenizer:
     'c b é'
     """
 
-    def __init__(self, core: tokenizers.Tokenizer, config: TextConfig):
-        """`core` from `build_core`; `config` for the cleaning. See `train` and `load`."""
+    def __init__(self, core: tokenizers.Tokenizer, config: TextConfig, paradigms: Paradigms | None = None):
+        """`core` from `build_core`; `config` for the cleaning; `paradigms` where it has `known_forms`. See `train` and
+        `load`."""
         self.config = config
+        self.paradigms = paradigms
         self._core = core
         self._names = [str(core.id_to_token(i)) for i in range(core.get_vocab_size())]
         # Words carry the space before them, so a line starts with a space that belongs to no one.
@@ -85,7 +88,9 @@ class Tokenizer:
         return [SPECIALS + ord(" ") if found is None else int(found)]
 
     def normalize(self, text: str) -> str:
-        return normalize(text, self.config)
+        """What is read of a text: cleaned, and with what is known of it."""
+        cleaned = normalize(text, self.config)
+        return cleaned if self.paradigms is None else self.paradigms.show(cleaned)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, cleaned first; without BOS and EOS. An empty text gives an empty list. With
@@ -179,6 +184,8 @@ class Tokenizer:
             if text[key] == value:
                 del text[key]
         content = {"format": FORMAT, "text": text, "tokenizers": core}
+        if self.paradigms is not None:
+            content["paradigms"] = self.paradigms.to_json()
         return json.dumps(content, ensure_ascii=False, indent=None, separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -192,7 +199,8 @@ class Tokenizer:
                     f"{where} has tokenizer format {found}, this version reads {FORMAT}: train again or update Regard."
                 )
             core = tokenizers.Tokenizer.from_str(json.dumps(content["tokenizers"]))
-            tokenizer = cls(core, TextConfig(**content["text"]))
+            paradigms = Paradigms.of_json(content["paradigms"]) if "paradigms" in content else None
+            tokenizer = cls(core, TextConfig(**content["text"]), paradigms)
         except RegardError:
             raise
         except Exception as error:  # `tokenizers` raises bare Exception on content it cannot use

@@ -34,7 +34,12 @@ def count_words(texts: Iterable[str], config: TextConfig) -> Counter[str]:
 
 def words_of(text: str, config: TextConfig) -> list[str]:
     """What stands between spaces once a text is cleaned, and its tags; among them may be nothing, ""."""
-    cleaned = separate(normalize(text, config), config)
+    return words_in(normalize(text, config), config)
+
+
+def words_in(cleaned: str, config: TextConfig) -> list[str]:
+    """The same of a text that is cleaned already."""
+    cleaned = separate(cleaned, config)
     if config.turns is not None:
         cleaned = cleaned.replace(TAG, " ")
     if not config.tags:
