@@ -26,15 +26,24 @@ def data_root() -> Path:
     pytest.skip(f"real data not found in {' or '.join(map(str, places))}: set REGARD_DATA to its folder")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prepared data of tests never lands in the user's cache."""
-    monkeypatch.setenv("REGARD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data of tests never lands in the user's cache; nor does that of runs that a whole module shares."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGARD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
 @pytest.fixture
 def no_shape_checks() -> Iterator[None]:
     """For tests of long runs of many steps, which cost five times as much with every call's shapes checked."""
+    with _no_shape_checks():
+        yield
+
+
+@pytest.fixture(scope="module")
+def no_shape_checks_in_module() -> Iterator[None]:
+    """The same for a module, whose own fixtures train."""
     with _no_shape_checks():
         yield
 

@@ -86,7 +86,7 @@ def test_search_reports_the_log_probability_that_the_loss_gives():
 
 
 @pytest.mark.parametrize("attention", [{"dim": 16}, slow({"score": "general", "heads": 2, "dim": 16}), slow("none")])
-def test_it_overfits_one_batch(attention):
+def test_it_overfits_one_batch(attention, no_shape_checks):
     model, lines = tiny(torch.float32, attention=attention, dropout=0.0, output_dropout=0.0), reversals(8, 4)
     batch, optimizer = collate(Lines(lines), np.arange(8)), torch.optim.Adam(model.parameters(), 0.02)
     for step in range(150):

@@ -11,7 +11,7 @@ from regard.cli.demo import _draw_one, _show_words
 from regard.predict import load
 from regard.predict.evaluate import evaluate, split_examples
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 
 def test_one_output_a_word_whatever_the_recipe_says(toy_run: Path, tmp_path: Path) -> None:

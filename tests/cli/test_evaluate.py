@@ -16,7 +16,7 @@ from regard import cli
 from regard.score import METRICS, paired
 from regard.train.runfolder import Run
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 
 class Done(NamedTuple):

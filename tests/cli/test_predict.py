@@ -19,7 +19,7 @@ import pytest
 
 from regard import cli
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 
 class Done(NamedTuple):

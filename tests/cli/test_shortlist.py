@@ -11,7 +11,7 @@ import pytest
 from regard import cli
 from regard.ops import native
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 compiled = pytest.mark.skipif(native.kernels() is None, reason="no kernels for this machine: no compiler, or no AVX2")
 
 

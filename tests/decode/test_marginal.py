@@ -66,7 +66,7 @@ def by_enumeration(decoder, given, inputs, targets, b):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_it_is_the_sum_over_all_alignments(kind):
+def test_it_is_the_sum_over_all_alignments(kind, no_shape_checks):
     decoder, given = build(**kind), memory((4, 3))
     valid = torch.ones_like(RIGHT, dtype=torch.bool)
     found = decoder.loss(decoder.prepare([given]), TARGETS, RIGHT, valid)

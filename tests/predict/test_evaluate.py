@@ -15,7 +15,7 @@ from regard.errors import RegardError
 from regard.predict import Predictor, load
 from regard.predict.evaluate import evaluate, file_examples, split_examples
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 
 @pytest.fixture(scope="session")

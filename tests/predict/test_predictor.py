@@ -16,7 +16,7 @@ from regard.predict import Prediction, Predictor, load
 from regard.predict.evaluate import evaluate, split_examples
 from regard.train.runfolder import Run
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 
 def essence(outputs: list[list[Prediction]]) -> list[list[tuple[Any, ...]]]:

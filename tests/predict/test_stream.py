@@ -13,7 +13,7 @@ from regard.predict.formats import FORMATS, Extras
 from regard.predict.lines import Line
 from regard.predict.stream import CHUNK_CHARACTERS, Answer, _chunks, answers
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 LINES = [Line(1, "abc"), Line(2, ""), Line(3, "", "not UTF-8"), Line(4, "x" * 30_000), Line(5, "hg")]
 

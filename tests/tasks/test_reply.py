@@ -21,7 +21,7 @@ from regard.errors import RegardError
 from regard.predict.evaluate import evaluate, split_examples
 from regard.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 TEXT = {"tokenizer": "word", "segment": "punctuation", "vocab": 320}
 ANSWERS = ["Oh, really?", "Go on."]

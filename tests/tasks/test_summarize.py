@@ -16,7 +16,7 @@ from regard.errors import RegardError
 from regard.predict.evaluate import evaluate, split_examples
 from regard.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 TOPICS = ["the budget", "a meeting", "new prices"]
 TEXT = {"tokenizer": "word", "segment": "punctuation", "vocab": 400, "min_frequency": 5, "unknown": "hash"}

@@ -14,7 +14,7 @@ from regard.predict.evaluate import evaluate, split_examples
 from regard.recipe import Recipe
 from regard.tasks import TASKS
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 SMALL = {"hidden": 8}
 MODEL = {"embed": 8, "encoder": SMALL, "decoder": SMALL, "attention": {"dim": 8}}

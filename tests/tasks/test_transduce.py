@@ -15,7 +15,7 @@ from tests.tasks.small import small_recipe
 import regard
 from regard.predict.evaluate import evaluate, split_examples
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 ENDINGS = {"N;SG": "", "N;PL": "s", "V;PST": "te", "V;SG": "t"}
 

@@ -27,7 +27,7 @@ from regard.recipe import Recipe
 from regard.tasks import TASKS
 from regard.tasks.write import stream_scores, stream_told
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
 TOKENS = np.arange(10, 33, dtype=np.int32)
 
