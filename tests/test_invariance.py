@@ -66,7 +66,7 @@ def answers(run: Path, threads: int, precision: str, texts: list[str]) -> dict[s
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_batch_and_threads(toy_run: Path, precision: str) -> None:
-    texts = words(40)
+    texts = words(70)
     by_threads = {threads: answers(toy_run, threads, precision, texts) for threads in (1, 2)}
     for threads, found in by_threads.items():
         for name, of_batch in found.items():

@@ -26,26 +26,26 @@ class Form(NamedTuple):
 
 
 class Paradigms:
-    """What is known of each lemma, and how many of it are shown.
+    """What is known of each lemma. In cleaned sources each tag has a tab before it.
 
-    >>> pairs = [("amo\\tPRS;1;PL", "amāmus"), ("amo\\tINF", "amāre")]  # cleaned: each tag has a tab before it
-    >>> Paradigms.learn(pairs, 1).show("amo\\tPRS\\t1\\tSG")
+    >>> known = Paradigms.learn([("amo\\tPRS\\t1\\tPL", "amāmus"), ("amo\\tINF", "amāre")])
+    >>> known.show("amo\\tPRS\\t1\\tSG", 1)
     'amāmus‖amo\\tPRS\\t1\\tSG\\t~PRS\\t~1\\t~PL'
     """
 
-    def __init__(self, forms: Mapping[str, Sequence[Form]], most: int) -> None:
-        self.forms, self.most = forms, most
+    def __init__(self, forms: Mapping[str, Sequence[Form]]) -> None:
+        self.forms = forms
 
     @classmethod
-    def learn(cls, pairs: Iterable[tuple[str, str]], most: int) -> Paradigms:
+    def learn(cls, pairs: Iterable[tuple[str, str]]) -> Paradigms:
         """From cleaned sources, which are a lemma and its tags, and cleaned targets."""
         forms: dict[str, dict[Form, None]] = {}
         for source, target in pairs:
             lemma, *tags = source.split(TAG)
             forms.setdefault(lemma, {})[Form(target, tuple(tags))] = None
-        return cls({lemma: tuple(found) for lemma, found in forms.items()}, most)
+        return cls({lemma: tuple(found) for lemma, found in forms.items()})
 
-    def show(self, source: str) -> str:
+    def show(self, source: str, most: int) -> str:
         """A cleaned source with up to `most` known forms before its lemma, and their tags after its own: those that
         have most tags in common with it (of tags in either, the share that both have); the likest is next to the lemma.
 
@@ -55,25 +55,23 @@ class Paradigms:
         lemma, *tags = source.split(TAG)
         asked = set(tags)
         others = [form for form in self.forms.get(lemma, ()) if set(form.tags) != asked]
-        near = sorted(others, key=lambda form: -_alike(asked, set(form.tags)))[
-            : self.most
-        ]  # stable: ties by data's order
+        others.sort(key=lambda form: -_alike(asked, set(form.tags)))  # stable: the first in the data among equals
+        near = others[:most]
         shown = [form.text + MARK for form in reversed(near)]
         return TAG.join(["".join(shown) + lemma, *tags, *(SHOWN + tag for form in near for tag in form.tags)])
 
     def to_json(self) -> Any:
         """What `of_json` reads: plain lists."""
-        forms = [[lemma, [[form.text, *form.tags] for form in found]] for lemma, found in self.forms.items()]
-        return {"shown": self.most, "forms": forms}
+        return [[lemma, [[form.text, *form.tags] for form in found]] for lemma, found in self.forms.items()]
 
     @classmethod
     def of_json(cls, content: Any) -> Paradigms:
-        """ValueError, KeyError or TypeError where it is no such thing."""
+        """ValueError or TypeError where it is no such thing."""
         forms = {
             str(lemma): tuple(Form(str(text), tuple(map(str, tags))) for text, *tags in found)
-            for lemma, found in content["forms"]
+            for lemma, found in content
         }
-        return cls(forms, int(content["shown"]))
+        return cls(forms)
 
 
 def _alike(one: set[str], other: set[str]) -> float:

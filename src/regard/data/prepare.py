@@ -166,18 +166,15 @@ def learn_paradigms(data: DataConfig, about: object = None) -> Paradigms | None:
         return None
     read = data.source.model_copy(update={"tags": False})  # a form is cleaned as a lemma is
     return Paradigms.learn(
-        (
-            (normalize(example.source, data.source), normalize(target, read))
-            for example in read_split(data.train, data, training=True, about=about)
-            for target in example.targets
-        ),
-        data.source.known_forms,
+        (normalize(example.source, data.source), normalize(target, read))
+        for example in read_split(data.train, data, training=True, about=about)
+        for target in example.targets
     )
 
 
 def _source_words(source: str, config: TextConfig, paradigms: Paradigms | None) -> list[str]:
     cleaned = normalize(source, config)
-    return words_in(cleaned if paradigms is None else paradigms.show(cleaned), config)
+    return words_in(cleaned if paradigms is None else paradigms.show(cleaned, config.known_forms), config)
 
 
 def _cached(final: Path, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:

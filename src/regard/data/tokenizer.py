@@ -4,7 +4,7 @@ Every kind falls back to bytes: ids 4 to 259 stand for the 256 bytes, so any Uni
 and no text is ever unknown. Ids 0 to 3 are the special tokens; they have names for people, but no text is ever
 read as one: "</s>" in a text is four characters.
 
-    decode(encode([text])[0]) == normalize(text, config)
+    decode(encode([text])[0]) == tokenizer.normalize(text)
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Tokenizer:
     def normalize(self, text: str) -> str:
         """What is read of a text: cleaned, and with what is known of it."""
         cleaned = normalize(text, self.config)
-        return cleaned if self.paradigms is None else self.paradigms.show(cleaned)
+        return cleaned if self.paradigms is None else self.paradigms.show(cleaned, self.config.known_forms)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, cleaned first; without BOS and EOS. An empty text gives an empty list. With
