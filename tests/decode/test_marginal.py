@@ -10,6 +10,8 @@ from tests.decode.test_recurrent import EMBED, HIDDEN, MEMORY, TARGETS, VOCAB, m
 from regard.attend import SCORES, Attention
 from regard.attend.memory import Memory
 from regard.cells import CELLS
+from regard.data.config import BYTES, SPECIALS
+from regard.data.tokenizer import UNK
 from regard.decode import MarginalDecoder, select
 from regard.decode.embedding import Embedding
 from regard.decode.marginal import MOST_PIECES
@@ -155,6 +157,47 @@ def test_dropout_is_a_function_of_the_noise():
         decoder.loss(source, TARGETS, RIGHT, valid, noise=noise).loss for noise in (Noise(1, 5), Noise(1, 5), None)
     )
     assert first == again and first != plain
+
+
+def without_bytes(whole):
+    """The decoder of a vocabulary that has no bytes, and otherwise the same weights."""
+    small = build(vocab=VOCAB, dropout=whole.dropout, order=1)
+    kept = whole.writable
+    for name, parameter in small.named_parameters():
+        of_whole = whole.get_parameter(name).detach()
+        parameter.data = of_whole[kept].clone() if len(of_whole) == VOCAB + BYTES else of_whole.clone()
+    return small
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+def test_without_bytes_it_is_as_if_the_vocabulary_had_none(drop):
+    whole = build(vocab=VOCAB + BYTES, dropout=drop, order=1, bytes=False)
+    small, moved = without_bytes(whole), (TARGETS + BYTES).where(TARGETS >= SPECIALS, TARGETS)
+    assert (moved >= SPECIALS + BYTES).any() and (moved < SPECIALS).any()
+    source, right = whole.prepare([memory()]), moved.roll(-1, 1)
+    valid = torch.ones_like(right, dtype=torch.bool)
+    found = whole.loss(source, moved, right, valid, smoothing=0.1, noise=Noise(1, 5))
+    expected = small.loss(small.prepare([memory()]), TARGETS, RIGHT, valid, smoothing=0.1, noise=Noise(1, 5))
+    torch.testing.assert_close(found, expected)
+    found.loss.backward()
+    expected.loss.backward()
+    for name, parameter in small.named_parameters():
+        grad = whole.get_parameter(name).grad
+        torch.testing.assert_close(grad[whole.writable] if len(grad) == VOCAB + BYTES else grad, parameter.grad)
+    scores, _ = stepwise(whole, source, moved)
+    torch.testing.assert_close(scores[..., whole.writable], stepwise(small, source, TARGETS)[0])
+    assert (scores[..., SPECIALS : SPECIALS + BYTES] == float("-inf")).all()
+    torch.testing.assert_close(scores.gather(2, right[..., None])[..., 0], whole.forced(source, moved, right)[0])
+
+
+def test_without_bytes_a_byte_counts_as_unknown():
+    decoder = build(vocab=VOCAB + BYTES, bytes=False)
+    source, spelled = decoder.prepare([memory()]), RIGHT.clone()
+    spelled[0, 1], unknown = SPECIALS + 7, RIGHT.clone()
+    unknown[0, 1] = UNK
+    found, expected = (decoder.forced(source, TARGETS, targets)[0] for targets in (spelled, unknown))
+    torch.testing.assert_close(found, expected)
+    assert torch.isfinite(found).all()
 
 
 def test_what_it_cannot_do_is_refused():

@@ -31,8 +31,10 @@ Column = Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(min_leng
 
 SPECIALS = 4
 """PAD, UNK, BOS and EOS come first in every vocabulary."""
-SMALLEST_VOCABULARY = SPECIALS + 256 + 1
-"""The special tokens, the 256 bytes that make every text writable, and one piece to learn."""
+BYTES = 256
+"""Then the bytes."""
+SMALLEST_VOCABULARY = SPECIALS + BYTES + 1
+"""The special tokens, the bytes that make every text writable, and one piece to learn."""
 
 
 class SplitConfig(Config):

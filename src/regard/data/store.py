@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from regard.data.batches import Batch, Indices, collate
-from regard.data.config import SPECIALS, TextConfig
+from regard.data.config import BYTES, SPECIALS, TextConfig
 from regard.data.read import Example
 from regard.data.text import normalize, without_surrogates
 from regard.data.tokenizer import Tokenizer
@@ -231,5 +231,5 @@ def _kept(
 def _count(counts: Counts, side: str, lengths: Ids, values: Ids, size: int) -> None:
     counts.empty[side] += int((lengths == 0).sum())
     counts.tokens[side] += len(values)
-    counts.byte_pieces[side] += int(((values >= SPECIALS) & (values < SPECIALS + 256)).sum())
+    counts.byte_pieces[side] += int(((values >= SPECIALS) & (values < SPECIALS + BYTES)).sum())
     counts.unknown[side] += int((values >= size).sum())

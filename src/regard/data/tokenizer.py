@@ -24,7 +24,7 @@ import numpy.typing as npt
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from regard.data.config import POINTERS, SPECIALS, TextConfig
+from regard.data.config import BYTES, POINTERS, SPECIALS, TextConfig
 from regard.data.paradigm import Paradigms
 from regard.data.text import TAG, join, normalize, separate
 from regard.errors import RegardError
@@ -35,7 +35,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 PAD, UNK, BOS, EOS = range(SPECIALS)
 SPECIAL_NAMES = ["<pad>", "<unk>", "<s>", "</s>"]
 UNKNOWN = SPECIAL_NAMES[UNK]
-BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(256)]  # the names that `tokenizers` looks for
+BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(BYTES)]  # the names that `tokenizers` looks for
 RESERVED = SPECIAL_NAMES + BYTE_NAMES
 TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
 """Punctuation at a word's end, but not the end of what Moses' tokenizer writes for a quotation mark and the like."""

@@ -15,6 +15,8 @@ from regard.attend.memory import Memory
 from regard.cells import CELLS
 from regard.cells.cell import Cell
 from regard.config import choice
+from regard.data.config import BYTES, SPECIALS
+from regard.data.tokenizer import UNK
 from regard.decode.bridge import Bridge, begin
 from regard.decode.embedding import Embedding
 from regard.decode.protocol import StepOutput
@@ -82,6 +84,10 @@ class MarginalDecoder(nn.Module):
         """Never back; right for most of pronunciation, transliteration and inflection (Wu & Cotterell 2019)."""
         jumps: int = Field(5, ge=1)
         """Order 1: the largest distance with a weight of its own; 5, as letters seldom go further at once."""
+        bytes: bool = True
+        """Whether a character that the vocabulary lacks can be written, in bytes, as every decoder can. `false` has 256
+        scores less to compute for each token and source step, most of them where there are a hundred letters; such a
+        character then counts as unknown."""
 
     def __init__(
         self,
@@ -112,6 +118,8 @@ class MarginalDecoder(nn.Module):
         self.bridge = Bridge(summary_size, layers=config.layers, hidden=hidden, names=self._cells()[0].given_names)
         self.told = nn.Linear(hidden + embedding.dim, hidden)
         self.memory = nn.Linear(memory, hidden, bias=False)
+        self.writable: Tensor | None
+        self.register_buffer("writable", None if config.bytes else _without_bytes(pieces), persistent=False)
         if config.order:
             self.jump = nn.Parameter(torch.zeros(2 * config.jumps + 1))
 
@@ -146,7 +154,8 @@ class MarginalDecoder(nn.Module):
         from every step, when the last one was chosen."""
         state = begin(self._cells(), self.bridge(source.summary))
         reached = self._first(source)
-        state |= {"reached": reached, "written": reached.new_zeros(*reached.shape, len(self.readout.bias))}
+        columns = len(self.readout.bias if self.writable is None else self.writable)
+        state |= {"reached": reached, "written": reached.new_zeros(*reached.shape, columns)}
         return {name: tensor.repeat_interleave(beam, 0) for name, tensor in state.items()} if beam > 1 else state
 
     def step(self, tokens: Int[Tensor, "rows"], state: State, source: MarginalSource) -> tuple[StepOutput, State]:
@@ -157,14 +166,17 @@ class MarginalDecoder(nn.Module):
             parts = cell.step(output, tuple(state[f"{name}.{depth}"] for name in cell.state_names))
             after.update({f"{name}.{depth}": part for name, part in zip(cell.state_names, parts, strict=True)})
             output = parts[0]
-        told = state["written"].take_along_dim(tokens[:, None, None], 2)[..., 0]
+        told = state["written"].take_along_dim(self._columns(tokens)[:, None, None], 2)[..., 0]
         before = (state["reached"] + told).log_softmax(-1)  # now that the token is known
         shape = (source.rows, -1)
         prior = self._move(before.unflatten(0, shape), self._transitions(output.unflatten(0, shape), source))
         written = self._write(output.unflatten(0, shape), embedded.unflatten(0, shape), source).log_softmax(-1)
         after["reached"], after["written"] = prior.flatten(0, 1), written.flatten(0, 1)
-        scores = (prior[..., None] + written).logsumexp(-2)
-        return StepOutput(scores.flatten(0, 1), normalized=True, weights=prior.flatten(0, 1).exp()), after
+        scores = (prior[..., None] + written).logsumexp(-2).flatten(0, 1)
+        if self.writable is not None:
+            every = scores.new_full((len(scores), len(self.readout.bias)), float("-inf"))
+            scores = every.index_copy_(1, self.writable, scores)
+        return StepOutput(scores, normalized=True, weights=prior.flatten(0, 1).exp()), after
 
     def loss(
         self,
@@ -177,8 +189,9 @@ class MarginalDecoder(nn.Module):
         sampled: int = 0,
     ) -> NllSums:
         """Sums over `valid` tokens; smoothing is of the mixture. The recipe refuses `sampled`."""
-        mixed, _ = self._mixtures(source, inputs, targets, noise)
-        found, right = mixed[valid], targets[valid]
+        columns = self._columns(targets)
+        mixed, _ = self._mixtures(source, inputs, columns, noise)
+        found, right = mixed[valid], columns[valid]
         nll = -found.gather(1, right[:, None]).sum()
         loss = (1.0 - smoothing) * nll - smoothing * found.mean(-1).sum()
         return NllSums(loss, nll.detach(), (found.argmax(-1) == right).sum())
@@ -191,17 +204,24 @@ class MarginalDecoder(nn.Module):
         keep_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"]]:
         """log p of each target, and where attention was, which is known in any case."""
-        mixed, weights = self._mixtures(source, inputs, targets, None)
-        return mixed.gather(2, targets[..., None])[..., 0].clamp(max=0.0), weights
+        columns = self._columns(targets)
+        mixed, weights = self._mixtures(source, inputs, columns, None)
+        return mixed.gather(2, columns[..., None])[..., 0].clamp(max=0.0), weights
+
+    def _columns(self, tokens: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """Where each token's score is among those that are computed; of a byte that cannot be written, UNK's."""
+        if self.writable is None:
+            return tokens
+        return torch.where(tokens < SPECIALS, tokens, (tokens - BYTES).where(tokens >= SPECIALS + BYTES, UNK))
 
     def _mixtures(
         self,
         source: MarginalSource,
         inputs: Int[Tensor, "batch tgt_len"],
-        targets: Int[Tensor, "batch tgt_len"],
+        columns: Int[Tensor, "batch tgt_len"],
         noise: Noise | None,
     ) -> tuple[Float[Tensor, "batch tgt_len vocab"], Float[Tensor, "batch tgt_len src_len"]]:
-        """log p of every token at every step, given the targets before it, and p(a_t | y_<t)."""
+        """log p of every token at every step, given the targets before it, and p(a_t | y_<t); `columns` of targets."""
         embedded = sequence_dropout(self.embedding(inputs, noise, "target.words"), self.dropout, noise, "decoder.in")
         start, output = begin(self._cells(), self.bridge(source.summary)), embedded
         for depth, cell in enumerate(self._cells()):
@@ -209,7 +229,7 @@ class MarginalDecoder(nn.Module):
                 output = sequence_dropout(output, self.dropout, noise, f"decoder.{depth}")
             output, _ = cell.sequence(output, None, tuple(start[f"{name}.{depth}"] for name in cell.state_names))
         moves = self._transitions(output, source)
-        written = StepMixtures(self._write(output, embedded, source, noise), targets)
+        written = StepMixtures(self._write(output, embedded, source, noise), columns)
         if moves.shape[2] == 1:  # order 0: no step depends on the one before
             priors = moves[:, :, 0]
         else:
@@ -257,4 +277,10 @@ class MarginalDecoder(nn.Module):
         told = self.told(torch.cat([output, embedded], -1))
         features = torch.tanh(told[:, :, None] + source.shown[:, None])
         mask = sequence_mask(output, self.config.hidden, self.dropout, noise, "decoder.features")
-        return self.readout.logits(features if mask is None else features * mask[:, None, None], noise=noise)
+        features = features if mask is None else features * mask[:, None, None]
+        return self.readout.logits(features, ids=self.writable, noise=noise)
+
+
+def _without_bytes(pieces: int) -> Int[Tensor, "writable"]:
+    """The ids of special tokens and of what the vocabulary has learned."""
+    return torch.tensor([*range(min(pieces, SPECIALS)), *range(SPECIALS + BYTES, pieces)])
