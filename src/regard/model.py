@@ -122,6 +122,11 @@ class Seq2Seq(nn.Module):
         return _Encode(self.source_embedding, self.encoder), self.teller
 
     @property
+    def attends(self) -> bool:
+        """Whether it can say what it looked at."""
+        return self.config.attention is not None or bool(getattr(self.decoder, "attends", False))
+
+    @property
     def teller(self) -> Any:
         """The decoder, for what is told and searched rather than trained: with the cache, where the model has one."""
         return self._with_cache(cast(Decoder, self.decoder))
@@ -129,11 +134,22 @@ class Seq2Seq(nn.Module):
     def _with_cache(self, decoder: Decoder) -> Decoder:
         return decoder if self.config.cache is None else CachedDecoder(decoder, self.config.cache)
 
-    def loss(self, batch: Batch, *, smoothing: float = 0.0, noise: Noise | None = None, sampled: int = 0) -> LossSums:
-        """The teacher-forced loss of a batch; `noise` None switches every dropout off, and sampling (`Readout.nll`)."""
+    def loss(
+        self,
+        batch: Batch,
+        *,
+        smoothing: float = 0.0,
+        noise: Noise | None = None,
+        sampled: int = 0,
+        **more: Tensor,
+    ) -> LossSums:
+        """The teacher-forced loss of a batch; `noise` None switches every dropout off, and sampling (`Readout.nll`).
+
+        more   what else this decoder's loss takes
+        """
         source = self.decoder.prepare([self.encode(batch.source, batch.source_lengths, noise)])
         told, right = batch.target_in, batch.target_out
-        sums = self.decoder.loss(source, told, right, right != PAD, smoothing, noise, sampled)
+        sums = self.decoder.loss(source, told, right, right != PAD, smoothing, noise, sampled, **more)
         return LossSums(sums.loss, sums.nll, batch.tokens, sums.correct)
 
 

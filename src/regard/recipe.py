@@ -147,6 +147,31 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _labels(self) -> Recipe:
+        from regard.tasks import TASKS
+
+        decides, decoder, kind = TASKS[self.task].decides, self.model.decoder, self.data.target.tokenizer
+        if not decides:
+            if decoder.type == "labels" or self.data.target.labelled:
+                raise ValueError(f"model.decoder labels and data.target.tokenizer {kind} are for task classify")
+            if self.train.class_weights != "none":
+                raise ValueError("train.class_weights are for task classify: set it to none")
+            return self
+        if decoder.type != "labels" or not self.data.target.labelled:
+            raise ValueError(
+                f"task {self.task} decides on labels: set model.decoder to labels (found {decoder.type}) and "
+                f"data.target.tokenizer to label, or labels where there may be several (found {kind})"
+            )
+        if decoder.several != (kind == "labels"):
+            raise ValueError(
+                f"model.decoder.several is {str(decoder.several).lower()} and data.target.tokenizer {kind}: label goes "
+                "with false, one for each text, and labels with true, any number"
+            )
+        if self.train.joined or self.train.hallucinated:
+            raise ValueError("train.joined and hallucinated put outputs together, and labels are none: set both to 0")
+        return self
+
+    @model_validator(mode="after")
     def _turns(self) -> Recipe:
         from regard.tasks import TASKS
 
@@ -155,10 +180,11 @@ class Recipe(Config):
                 raise ValueError(
                     f"task {self.task} reads turns: set data.source.turns, how many before a reply, such as 4"
                 )
-            if OPTIONAL_ENCODERS[self.model.encoder.type].by_turns:
+            if OPTIONAL_ENCODERS[self.model.encoder.type].by_turns and self.data.source.sentences is None:
                 raise ValueError(
-                    f"model.encoder {self.model.encoder.type} reads turn by turn: set data.source.turns, how many of "
-                    "them, and separate them with tabs (or name data.dialogue)"
+                    f"model.encoder {self.model.encoder.type} reads part by part: set data.source.sentences to the "
+                    "language of documents; or data.source.turns, how many of a conversation's, and separate them "
+                    "with tabs (or name data.dialogue)"
                 )
         return self
 

@@ -126,7 +126,7 @@ def test_json_lines(regard: Regard, toy_run: Path) -> None:
     one, two, three = map(json.loads, done.out.splitlines())
     assert one["text"] == one["outputs"][0]["text"] == "C B A" and len(one["outputs"]) == 2
     assert set(one["outputs"][0]) == {
-        "text", "score", "log_prob", "finished", "tokens", "token_log_probs", "alignment"
+        "text", "score", "log_prob", "probability", "finished", "tokens", "token_log_probs", "alignment"
     }  # fmt: skip
     assert two == {
         "line": 2,
@@ -137,6 +137,7 @@ def test_json_lines(regard: Regard, toy_run: Path) -> None:
                 "text": "",
                 "score": 0.0,
                 "log_prob": 0.0,
+                "probability": 1.0,
                 "finished": True,
                 "tokens": [],
                 "token_log_probs": [],

@@ -325,7 +325,8 @@ def test_hundredth_is_fixed_for_ever() -> None:
         ({"source": ["a", "b"], "target": "c"}, "as many target files"),
         ({"table": []}, "empty"),
         ({"hub": "a"}, "needs hub_split"),
-        ({"table": "a", "percent": [90, 10]}, "percent is"),
+        ({"table": "a", "percent": [90, 90]}, "percent is"),
+        ({"table": "a", "percent": [100, 10]}, "percent is"),
     ],
 )
 def test_split_configs_that_make_no_sense(split: dict[str, Any], message: str) -> None:

@@ -95,6 +95,7 @@ def test_json_lines(predictor: Predictor) -> None:
         "text": "C B A",
         "score": best.score,
         "log_prob": best.log_prob,
+        "probability": best.probability,
         "finished": True,
         "tokens": ["C", "B", "A"],
         "token_log_probs": best.token_log_probs,
@@ -105,6 +106,7 @@ def test_json_lines(predictor: Predictor) -> None:
         "text",
         "score",
         "log_prob",
+        "probability",
         "finished",
     ]
 

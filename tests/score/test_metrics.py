@@ -1,4 +1,4 @@
-"""What holds for every entry of METRICS, and the messages about input that cannot be scored."""
+"""What holds for every entry of TEXT_METRICS, and the messages about input that cannot be scored."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from regard.errors import RegardError
-from regard.score import METRICS, perplexity
+from regard.score import TEXT_METRICS, perplexity
 
-every = pytest.mark.parametrize("name", METRICS)
-compared = pytest.mark.parametrize("name", [name for name in METRICS if not METRICS[name].of_outputs_alone])
+every = pytest.mark.parametrize("name", TEXT_METRICS)
+compared = pytest.mark.parametrize("name", [name for name in TEXT_METRICS if not TEXT_METRICS[name].of_outputs_alone])
 HYPOTHESES = ["k ae t", "d ao g z", "", "F IH SH", "a b"]
 REFERENCES = [["k ae t"], ["d ao g", "d aa g"], ["b er d"], ["f ih sh", "f ih"], ["a b", "b a", "a"]]
 
 
 @every
 def test_entry_is_complete(name):
-    metric = METRICS[name]()
+    metric = TEXT_METRICS[name]()
     assert metric.name == name and metric.label and metric.unit in ("", "%") and type(metric).__doc__
     assert isinstance(metric.higher_is_better, bool)
     signature = metric.signature([["a", "b"]])
@@ -31,7 +31,7 @@ def test_entry_is_complete(name):
 
 @compared
 def test_perfect_output_has_the_best_value_and_worse_output_a_worse_one(name):
-    metric = METRICS[name]()
+    metric = TEXT_METRICS[name]()
     references = [["the cat sat on the mat"], ["a dog lay under the house", "one dog lay there"]]
     perfect = metric.corpus([several[-1] for several in references], references)
     assert perfect == pytest.approx(100.0 if metric.higher_is_better else 0.0)
@@ -42,7 +42,7 @@ def test_perfect_output_has_the_best_value_and_worse_output_a_worse_one(name):
 @compared
 def test_statistics_are_per_sentence(name):
     """A sentence's row depends on that sentence alone: shuffling, or leaving others out, moves rows only."""
-    metric = METRICS[name]()
+    metric = TEXT_METRICS[name]()
     rows = metric.statistics(HYPOTHESES, REFERENCES)
     order = random.Random(1).sample(range(5), 5)
     shuffled = metric.statistics([HYPOTHESES[i] for i in order], [REFERENCES[i] for i in order])
@@ -53,19 +53,22 @@ def test_statistics_are_per_sentence(name):
 
 @every
 def test_lowercase(name):
-    if "lowercase" not in METRICS[name].model_fields:  # ROUGE has no cases
-        assert METRICS[name]().corpus(["ABCD EF GH IJ"], [["abcd ef gh ij"]]) == pytest.approx(100.0)
+    if "lowercase" not in TEXT_METRICS[name].model_fields:  # ROUGE has no cases
+        assert TEXT_METRICS[name]().corpus(["ABCD EF GH IJ"], [["abcd ef gh ij"]]) == pytest.approx(100.0)
         return
-    assert METRICS[name](lowercase=True).corpus(["ABCD EF GH IJ"], [["abcd ef gh ij"]]) in (pytest.approx(100), 0.0)
+    assert TEXT_METRICS[name](lowercase=True).corpus(["ABCD EF GH IJ"], [["abcd ef gh ij"]]) in (
+        pytest.approx(100),
+        0.0,
+    )
     if name == "cer":
         return  # the three spaces are right in either case: by hand below
-    mixed = METRICS[name](lowercase=False).corpus(["ABCD EF GH IJ"], [["abcd ef gh ij"]])
-    assert mixed == pytest.approx(0.0 if METRICS[name].higher_is_better else 100.0)
+    mixed = TEXT_METRICS[name](lowercase=False).corpus(["ABCD EF GH IJ"], [["abcd ef gh ij"]])
+    assert mixed == pytest.approx(0.0 if TEXT_METRICS[name].higher_is_better else 100.0)
 
 
 @every
 def test_bad_input(name):
-    metric = METRICS[name]()
+    metric = TEXT_METRICS[name]()
     with pytest.raises(RegardError, match="2 outputs but references for 1 sentences"):
         metric.statistics(["a", "b"], [["a"]])
     with pytest.raises(RegardError, match="no sentences"):

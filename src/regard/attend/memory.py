@@ -30,6 +30,11 @@ class Memory:
     grid: tuple[int, int] | None = None
     """height × width, where the steps are regions of an image in row order"""
 
+    owner: Int[Tensor, "batch words"] | None = None
+    """where steps are segments: in which of them each word is, -1 on padding"""
+    share: Float[Tensor, "batch words"] | None = None
+    """where steps are segments, made of words by weight: each word's in its segment"""
+
     @property
     def ragged(self) -> bool:
         """Whether any row is padded; when none is, attention needs no mask and kernels no packing."""

@@ -33,6 +33,7 @@ COMMANDS = {
     "chat": ("regard.cli.chat", "Talk with a run that replies."),
     "evaluate": ("regard.cli.evaluate", "Score a run on data with references."),
     "shortlist": ("regard.cli.shortlist", "Learn which words a sentence suggests, for faster answers."),
+    "calibrate": ("regard.cli.calibrate", "Make probabilities of labels what they say."),
     "compare": ("regard.cli.compare", "Say which of two runs is better, and how sure that is."),
     "list": ("regard.cli.parts", "The parts a recipe can choose from."),
 }

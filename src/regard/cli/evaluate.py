@@ -34,6 +34,9 @@ def command(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the outputs, one a line.")
     ] = None,
     json_: Json = None,
+    confusion: Annotated[
+        Path | None, typer.Option("--confusion", metavar="PICTURE", help="Labels: draw which are taken for which.")
+    ] = None,
     batch: Batch = 64,
     device: Device = "auto",
     threads: Threads = None,
@@ -55,6 +58,8 @@ def command(
     from regard.predict.formats import one_line
 
     predictor = open_run(run, overrides or [], device, threads, int8=int8, shortlist=shortlist)
+    if confusion:
+        check_confusion(predictor, confusion)
     result = measure(predictor, choose_data(predictor, split, source, references or []), batch)
     if output:
         with writing(output) as file:
@@ -62,10 +67,24 @@ def command(
     if json_:
         with writing(json_) as file:
             file.write(json.dumps(result.to_dict(), ensure_ascii=False, indent=2) + "\n")
+    if confusion:
+        from regard.explain import confusion_picture
+
+        confusion_picture(result.outputs, [several[0] for several in result.references], confusion)
     console = Console()
     console.print(table(result))
     for line in facts(result):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def check_confusion(predictor: Predictor, path: Path) -> None:
+    """Refuse a picture that could not be drawn, before the outputs are found."""
+    from regard.errors import RegardError
+    from regard.picture import check_path
+
+    if not predictor.task.decides:
+        raise RegardError("--confusion is for labels, and this run's outputs are none; leave it out.")
+    check_path(path)
 
 
 def open_run(
@@ -122,6 +141,8 @@ def table(result: Evaluation) -> Table:
     if not result.scores:  # a language model, whose perplexity is all there is
         nats, low, high = map(math.log, (found.value, found.low, found.high))
         scores.add_row("nats per token", f"{nats:.4f}", f"{low:.4f} – {high:.4f}")
+    if result.calibration_error is not None:
+        scores.add_row("calibration error", f"{result.calibration_error:.2f} %", "")
     if result.told.accuracy is not None:
         scores.add_row("accuracy", f"{result.told.accuracy:.2f} %", "")
     return scores

@@ -48,7 +48,7 @@ Scores = Annotated[bool, typer.Option("--scores", help="Add tokens and their log
 Alignments = Annotated[bool, typer.Option("--alignments", help="Add where attention looked for each token.")]
 Picture = Annotated[
     Path | None,
-    typer.Option("--attention", metavar="PICTURE", help="Draw the attention of one text: .png .svg .pdf."),
+    typer.Option("--attention", metavar="FILE", help="Draw the attention of one text: .png .svg .pdf; labels: .html."),
 ]
 More = Annotated[list[str] | None, typer.Option("--ensemble", metavar="RUN", help="One more run, and one more …")]
 Strict = Annotated[
@@ -115,8 +115,8 @@ def command(
            token_log_probs (the last is that of the end); with --alignments
            pairs source-target of tokens, counted from 0; no head line
     jsonl  one object for each text: line, source, text, problem (if refused),
-           outputs: [{text, score, log_prob, finished, tokens,
-           token_log_probs, alignment}], source_tokens
+           outputs: [{text, score, log_prob, probability, finished,
+           tokens, token_log_probs, alignment}], source_tokens
     """
     form = _format(format_, scores or alignments or (n_best or 1) > 1, attention)
     predictor = _predictor(run, ensemble, device, threads, precision, max_source_length, int8, shortlist)
@@ -141,7 +141,11 @@ def _format(chosen: str | None, more: bool, picture: Path | None) -> str:
         raise RegardError(f"--format: there is no {form!r}; choose one of {', '.join(FORMATS)}.")
     if form == "text" and more:
         raise RegardError("--format text is one output a line and nothing else; choose tsv or jsonl for the rest.")
-    if picture:
+    if picture and picture.suffix.lower() in (".html", ".htm"):
+        from regard.explain.shaded_text import check_page
+
+        check_page(picture)
+    elif picture:
         from regard.picture import check_path
 
         check_path(picture)
@@ -288,14 +292,25 @@ def _write(
 def _draw(predictor: Predictor, lines: list[Line], search: SearchConfig, path: Path, prefix: str | None) -> list[Line]:
     """The attention of the best output of the one text there is."""
     from regard.errors import RegardError
-    from regard.explain import attention_picture
+    from regard.explain import attention_picture, shaded_text
+    from regard.explain.shaded_text import LABELLED
     from regard.predict.prediction import END_MARK
 
     if len(lines) != 1:
         raise RegardError(f"--attention draws one text, found {len(lines):,}; give one.")
-    [[best, *_]] = predictor.predict([lines[0].text], search=search, prefix=prefix, attention=True, strict=True)
+    page = path.suffix.lower() in (".html", ".htm")
+    if page and not predictor.task.decides:
+        raise RegardError("--attention: a page shows what a label rests on; for this run name a .png, .svg or .pdf.")
+    if page:
+        search = search.model_copy(update={"method": "beam", "beam": max(LABELLED, search.beam), "n_best": LABELLED})
+    [found] = predictor.predict([lines[0].text], search=search, prefix=prefix, attention=True, strict=True)
+    best = found[0]
     if best.attention is None or best.source_tokens is None:
         raise RegardError("--attention: the text is empty, so there is nothing to draw.")
+    if page:
+        labels = [(one.text.replace("\t", ", "), one.probability) for one in found]
+        shaded_text(best.source_tokens[:-1], best.attention[0].tolist()[:-1], labels, path)
+        return lines
     target = [*best.tokens, END_MARK] if best.finished else best.tokens
     attention_picture(best.attention, best.source_tokens, target, path)
     return lines

@@ -11,6 +11,7 @@ data:
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Literal
 
@@ -50,6 +51,9 @@ class SplitConfig(Config):
     """Plain text, for task write; several files follow one another, `.gz` too."""
     part: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=100)]] | None = None
     """Of `text`, the lines that begin from a to b per cent of the way: [0, 90] and [90, 100] are a text and its end."""
+    classes: dict[str, Files] | None = None
+    """Plain text of each label, for task classify: {good: good.txt, bad: bad.txt}, a text in each line; or folders, a
+    text in each file."""
     hub: str | None = None
     """A `datasets` hub name, or a local folder of that shape."""
     hub_config: str | None = None
@@ -57,14 +61,15 @@ class SplitConfig(Config):
     hub_split: str | None = None
     """The split of the hub data set, such as `train` or `validation`; needed with `hub`."""
     percent: tuple[int, int] | None = None
-    """Keep examples with a <= hash(source text) mod 100 < b: a fixed split for data that has none."""
+    """Keep examples with a <= hash(source text) mod 100 < b: a fixed split for data that has none. With a > b it goes
+    around: [20, 10] leaves out 10 to 20, as the training data of one fold of ten."""
 
     @model_validator(mode="after")
     def _one_place(self) -> SplitConfig:
         parallel = self.source is not None or self.target is not None
-        places = [self.table is not None, parallel, self.text is not None, self.hub is not None]
+        places = [self.table is not None, parallel, self.text is not None, bool(self.classes), self.hub is not None]
         if sum(places) != 1:
-            raise ValueError("a split names exactly one of: table, source and target, text, hub")
+            raise ValueError("a split names exactly one of: table, source and target, text, classes, hub")
         if self.part is not None and (self.text is None or self.part[0] >= self.part[1]):
             raise ValueError("part is [a, b] of text with a < b, such as [0, 90]")
         if self.text is not None and self.percent is not None:
@@ -77,13 +82,16 @@ class SplitConfig(Config):
             raise ValueError("a list of files is empty")
         if self.hub is not None and self.hub_split is None:
             raise ValueError("hub needs hub_split, such as train")
-        if self.percent is not None and not 0 <= self.percent[0] < self.percent[1] <= 100:
-            raise ValueError("percent is [a, b) with 0 <= a < b <= 100, such as [0, 90]")
+        if self.percent is not None:
+            low, high = self.percent
+            if not (0 <= low < 100 and 0 <= high <= 100 and low != high):
+                raise ValueError("percent is [a, b) with 0 <= a < 100, 0 <= b <= 100, a and b unlike, such as [0, 90]")
         return self
 
     def files(self) -> list[str]:
         """All of them, none for a hub data set."""
-        return [*self.tables(), *self.sources(), *self.targets(), *self.texts()]
+        of_classes = [name for files in (self.classes or {}).values() for name in _as_list(files)]
+        return [*self.tables(), *self.sources(), *self.targets(), *self.texts(), *of_classes]
 
     def texts(self) -> list[str]:
         return _as_list(self.text)
@@ -109,8 +117,9 @@ class TextConfig(Config):
     """Lower-case the text; off, because it cannot be undone in the output."""
     remove: str | None = None
     """A regular expression whose matches are deleted, such as `[0-9]` for the stress marks of CMUdict."""
-    tokenizer: Literal["char", "word", "bpe", "unigram"] = "bpe"
-    """Pieces: characters, words between spaces, or learned subwords; BPE by convention for sentences."""
+    tokenizer: Literal["char", "word", "bpe", "unigram", "label", "labels"] = "bpe"
+    """Pieces: characters, words between spaces, or learned subwords; BPE by convention for sentences. For the target
+    of task classify, `label`: the whole text is one piece; `labels`: any number of them, with tabs between."""
     segment: Literal["spaces", "punctuation", "ja-mecab", "zh-jieba"] = "spaces"
     """What a word is, for tokenizer word: what spaces separate; or besides each punctuation mark by itself, for text
     that is not tokenized; or what MeCab and Jieba find in Japanese and Chinese. Outputs are joined as they were."""
@@ -123,6 +132,11 @@ class TextConfig(Config):
     turns: Annotated[int, Field(ge=1)] | None = None
     """Tabs separate the turns of a conversation, and each tab is a piece of its own; the last so many turns are read.
     Of the source alone; encoder hierarchical reads turn by turn."""
+    sentences: Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")] | None = None
+    """Cut into sentences by the rules of a language (ISO 639, such as `en`), and at line breaks; each end is a piece of
+    its own. Of the source alone; encoder hierarchical then reads sentence by sentence."""
+    breaks: str | None = None
+    """A regular expression whose matches become a space, and with `sentences` the end of one, such as `<br ?/?>`."""
     truncate: Annotated[int, Field(ge=1)] | None = None
     """Read the first so many pieces of a longer text and no more; of the source alone: for documents, whose beginning
     says most."""
@@ -177,9 +191,25 @@ class TextConfig(Config):
             raise ValueError("truncate reads the beginning, and turns the end: set one of the two")
         if self.turns is not None and (self.tags or self.unknown == "hash" or self.normalize == "none"):
             raise ValueError("turns are for text that is normalized, without tags, and with unknown: spell")
+        if self.sentences and (self.tags or self.turns or self.unknown == "hash" or self.normalize == "none"):
+            raise ValueError(
+                "sentences are for text that is normalized, without tags and turns, and with unknown: spell"
+            )
+        if self.labelled and (self.unknown == "hash" or self.normalize == "none"):
+            raise ValueError(f"tokenizer {self.tokenizer} is for text that is normalized, with unknown: spell")
         return self
 
-    @field_validator("remove")
+    @property
+    def parted(self) -> bool:
+        """Whether a text is several, turns or sentences, with tabs between."""
+        return self.turns is not None or self.sentences is not None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a text is a label, or a set of them with tabs between."""
+        return self.tokenizer in ("label", "labels")
+
+    @field_validator("remove", "breaks")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
         try:
@@ -200,8 +230,11 @@ class DataConfig(Config):
     """What chooses the best checkpoint."""
     test: SplitConfig | None = None
     """What `regard evaluate` measures on; optional, as a run does not need it."""
-    format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "text", "dictionary"] = "auto"
-    """`auto` goes by the file's suffix; `dictionary` is CMUdict's: `word(2) P H # comment`; `text` is parallel text."""
+    format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "text", "dictionary", "arff"] = "auto"
+    """`auto` goes by the file's suffix; `dictionary` is CMUdict's: `word(2) P H # comment`; `text` is parallel text;
+    `arff` is Weka's."""
+    encoding: str = "utf-8"
+    """Of files of text, such as `cp1252` for what old Windows programs wrote; JSON lines are UTF-8 always."""
     separator: str | None = None
     """What separates columns; a tab in TSV and a comma in CSV unless told."""
     source_column: Column | list[Column] = 0
@@ -227,6 +260,17 @@ class DataConfig(Config):
     cache: str | None = None
     """Folder for prepared data; else the environment's REGARD_CACHE, else ~/.cache/regard."""
 
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        try:
+            found = codecs.lookup(encoding).name
+            if "\n".encode(found) == b"\n":
+                return found
+        except (LookupError, UnicodeError):
+            pass
+        raise ValueError(f"{encoding!r} is no encoding that has lines as ASCII has, such as utf-8, cp1252 or gb18030")
+
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
         columns = self.columns()
@@ -241,6 +285,10 @@ class DataConfig(Config):
             raise ValueError("dialogue is a column of tables: name each split as table or hub")
         if self.target.turns is not None:
             raise ValueError("target.turns: turns are what is read, not what is written")
+        if self.target.sentences is not None:
+            raise ValueError("target.sentences: sentences are told apart in what is read, not in what is written")
+        if self.source.labelled:
+            raise ValueError("source.tokenizer: labels are written, not read; choose word, bpe, unigram or char")
         if self.target.tags:
             raise ValueError("target.tags: tags are for what is read, not for what is written")
         if self.target.truncate is not None:

@@ -46,6 +46,29 @@ def folder(name: str, root: str | None) -> Path | None:
     return path if path.is_dir() else None
 
 
+def members(name: str, root: str | None) -> list[Path] | None:
+    """The files of a folder below the root, in order of their names, hidden ones left out; None where it is none."""
+    inside = folder(name, root)
+    if inside is None:
+        return None
+    found = sorted(path for path in inside.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not found:
+        raise RegardError(f"{inside} is a folder without files: expected a text in each.")
+    return found
+
+
+def whole(path: Path, encoding: str) -> str | Bad:
+    """The text of a file, its line ends as they are; of at most MAX_LINE_BYTES."""
+    with opened(path) as file:
+        raw = file.read(MAX_LINE_BYTES + 1)
+    if len(raw) > MAX_LINE_BYTES:
+        return Bad(f"longer than {MAX_LINE_BYTES} bytes")
+    try:
+        return raw.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        return Bad(f"not {said(encoding)} at byte {error.start + 1}; {remedy(encoding)}")
+
+
 def expanded(path: str | Path, named_by: str) -> Path:
     """The path with `~` and `~user` replaced by that user's home."""
     try:
@@ -68,18 +91,29 @@ def describe(about: object) -> str:
     return f" The data {', '.join(said)}." if said else ""
 
 
-def lines(path: Path) -> Iterator[tuple[int, str | Bad]]:
-    """(line number from 1, text without its line end) of a plain or gzipped file of UTF-8; a byte-order mark is
-    dropped. Lines end with LF or CR LF and with nothing else."""
+def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | Bad]]:
+    """(line number from 1, text without its line end) of a plain or gzipped file; a byte-order mark is dropped. Lines
+    end with LF or CR LF and with nothing else, in an encoding that has these bytes for nothing else, as all have but
+    UTF-16 and UTF-32."""
     for number, raw in raw_lines(path):
         if isinstance(raw, Bad):
             yield number, raw
             continue
         try:
-            yield number, raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            yield number, raw.decode(encoding).removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             found = " ".join(f"{byte:02X}" for byte in raw[error.start : error.end])
-            yield number, Bad(f"not UTF-8 at byte {error.start + 1} (found {found}); convert the file to UTF-8")
+            yield number, Bad(f"not {said(encoding)} at byte {error.start + 1} (found {found}); {remedy(encoding)}")
+
+
+def said(encoding: str) -> str:
+    """Its name, as people write it."""
+    return "UTF-8" if encoding == "utf-8" else encoding
+
+
+def remedy(encoding: str) -> str:
+    """What to do about text that is not in it."""
+    return "convert the file to UTF-8, or set data.encoding" if encoding == "utf-8" else "is data.encoding right?"
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes | Bad]]:

@@ -15,38 +15,42 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from regard.data.config import Column
-from regard.data.files import MAX_LINE_BYTES, Bad, lines, opened, raw_lines
+from regard.data.config import Column, DataConfig
+from regard.data.files import MAX_LINE_BYTES, Bad, lines, opened, raw_lines, remedy, said
 from regard.errors import RegardError
 
 Row = tuple[int, tuple[str, ...] | Bad]
-Reader = Callable[[Path, Sequence[Column], str | None, int], Iterator[Row]]
-"""(path, columns, separator, how many of the columns are the source) → rows"""
+Reader = Callable[[Path, Sequence[Column], DataConfig], Iterator[Row]]
 
 
-def read_tsv(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
+def read_tsv(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
     """One row a line, no quoting; named columns mean that the first line is a header."""
-    separator = separator or "\t"
-    split = ((range(n, n + 1), line if isinstance(line, Bad) else line.split(separator)) for n, line in lines(path))
+    separator, found = data.separator or "\t", lines(path, data.encoding)
+    split = ((range(n, n + 1), line if isinstance(line, Bad) else line.split(separator)) for n, line in found)
     name = {"\t": "a tab"}.get(separator, repr(separator))
     return _pick(path, split, columns, f"Is the separator {name}? Else set data.separator.")
 
 
-def read_csv(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
+def read_csv(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
     """Comma-separated with double quotes, in which line breaks may stand; the number is a row's first line.
 
     A record that cannot be used counts as many bad lines as it covers: a quotation mark that stands alone takes all
     that follows it, up to the next one. Where the record happens to have the right width, nobody can tell.
     """
-    separator = separator or ","
+    separator = data.separator or ","
     if len(separator) != 1:
         raise RegardError(
             f"data.separator is {separator!r}: a CSV file needs a single character; or set data.format=tsv."
         )
-    return _pick(path, _csv_rows(path, separator), columns, f"Is the separator {separator!r}? Else set data.separator.")
+    return _pick(
+        path,
+        _csv_rows(path, separator, data.encoding),
+        columns,
+        f"Is the separator {separator!r}? Else set data.separator.",
+    )
 
 
-def read_jsonl(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
+def read_jsonl(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
     """One JSON object a line; columns are keys, "a.b" is key b of the object under key a."""
     _need_names(path, columns)
     for number, line in lines(path):
@@ -58,10 +62,10 @@ def read_jsonl(path: Path, columns: Sequence[Column], separator: str | None, sou
         except (ValueError, RecursionError) as error:
             yield number, Bad(f"not JSON ({error})")
             continue
-        yield number, fields(record, columns, sources)
+        yield number, fields(record, columns, data)
 
 
-def read_parquet(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
+def read_parquet(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
     """Columns by number or name; the number of a row counts from 1."""
     number = 0
     with _parquet_file(path) as file:
@@ -70,7 +74,7 @@ def read_parquet(path: Path, columns: Sequence[Column], separator: str | None, s
         top = list(dict.fromkeys(name if name in names else name.split(".")[0] for name in wanted))
         for record in _parquet_records(file, path, top):
             number += 1
-            yield number, fields(record, wanted, sources)
+            yield number, fields(record, wanted, data)
     if number == 0:
         raise RegardError(f"{path} is empty: it has columns but no rows.")
 
@@ -108,10 +112,10 @@ def _parquet_records(file: Any, path: Path, columns: list[str]) -> Iterator[dict
         raise RegardError(f"{path} after row {done}: cannot be read on ({said}): fetch the file again.") from None
 
 
-def read_dictionary(path: Path, columns: Sequence[Column], separator: str | None, sources: int = 1) -> Iterator[Row]:
+def read_dictionary(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
     """CMUdict's form: `word P H O N E S`, further pronunciations as `word(2)`, `# comment` at the end of a line,
     `;;;` before a comment line. The target is the phones, separated by single spaces."""
-    for number, line in lines(path):
+    for number, line in lines(path, data.encoding):
         if isinstance(line, Bad):
             yield number, line
             continue
@@ -125,12 +129,35 @@ def read_dictionary(path: Path, columns: Sequence[Column], separator: str | None
         yield number, (word, " ".join(entry[1:]))
 
 
+def read_arff(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
+    """Weka's tables: a header of `@attribute NAME TYPE`, then rows with commas between, and text in quotation marks
+    with backslashes before what could be mistaken. Sparse rows (`{1 5}`) are not for text."""
+    names: list[str] = []
+    wanted: list[int] | None = None
+    for number, line in lines(path, data.encoding):
+        if isinstance(line, Bad):
+            yield number, line
+        elif not line.strip() or line.startswith("%"):
+            continue
+        elif wanted is not None:
+            cells = [_unescaped(cell.strip()) for cell in _ARFF_CELLS.findall(line + ",")]
+            right = len(cells) == len(names)
+            yield number, tuple(cells[i] for i in wanted) if right else Bad(f"{len(cells)} columns, not {len(names)}")
+        elif line.lower().startswith("@attribute"):
+            names.append(_unescaped(_ARFF_NAME.findall(line.split(None, 1)[-1])[0]))
+        elif line.lower().startswith("@data"):
+            wanted = [names.index(named(column, names, str(path))) for column in columns]
+    if wanted is None:
+        raise RegardError(f"{path}: no line says @data, so this is no ARFF file: name another one or set data.format.")
+
+
 READERS: dict[str, Reader] = {
     "tsv": read_tsv,
     "csv": read_csv,
     "jsonl": read_jsonl,
     "parquet": read_parquet,
     "dictionary": read_dictionary,
+    "arff": read_arff,
 }
 
 SUFFIXES = {
@@ -142,6 +169,7 @@ SUFFIXES = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".dict": "dictionary",
+    ".arff": "arff",
 }
 
 
@@ -160,24 +188,39 @@ def table_format(path: Path, chosen: str) -> str:
     return format_of(path) if chosen == "auto" else chosen
 
 
-def fields(record: Any, columns: Sequence[Column], sources: int = 1) -> tuple[str, ...] | Bad:
-    """The wanted texts of one record. A list of texts is, in a target column, several references; in one of the first
-    `sources` columns, one text with tabs between, as several source columns are."""
+def fields(record: Any, columns: Sequence[Column], data: DataConfig) -> tuple[str, ...] | Bad:
+    """The wanted texts of one record. A list of texts is, in a target column, several references; in a source column,
+    and where targets are labels, one text with tabs between. A label may be a number, true or false."""
     found: list[str] = []
+    sources, labels = len(data.source_columns()), data.target.labelled
     for position, column in enumerate(columns):
-        value = _value(record, str(column))
-        if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
-            found += value if position >= sources else ["\t".join(text.replace("\t", " ") for text in value)]
+        read, label = _value(record, str(column)), labels and position >= sources
+        value = _label(read) if label else read
+        several = isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+        if several and (label or position < sources):
+            found.append("\t".join(text.replace("\t", " ") for text in value))
+        elif several:
+            found += value
         elif isinstance(value, str):
             found.append(value)
-        elif value is None and position > sources:
-            continue  # further references may be missing
-        else:
-            keys = ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__
-            there = isinstance(record, dict) and column in record
-            what = ("null" if there else "missing") if value is None else f"{type(value).__name__}, expected text"
-            return Bad(f"column {str(column)!r} is {what} (found: {keys[:80]})")
+        elif value is not None or position <= sources:  # further references may be missing
+            return Bad(_no_text(record, column))
     return tuple(found)
+
+
+def _no_text(record: Any, column: Column) -> str:
+    """What is in a column instead of text."""
+    value, there = _value(record, str(column)), isinstance(record, dict) and column in record
+    keys = ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__
+    what = ("null" if there else "missing") if value is None else f"{type(value).__name__}, expected text"
+    return f"column {str(column)!r} is {what} (found: {keys[:80]})"
+
+
+def _label(value: Any) -> Any:
+    """As text: `1`, `true`; of a list, each of its labels."""
+    if isinstance(value, list):
+        return list(map(_label, value)) or ""
+    return json.dumps(value) if isinstance(value, bool | int | float) else value
 
 
 def named(column: Column, names: Sequence[str], where: str) -> str:
@@ -212,13 +255,13 @@ def _need_names(path: Path, columns: Sequence[Column]) -> None:
         )
 
 
-def _csv_rows(path: Path, separator: str) -> Iterator[tuple[range, list[str] | Bad]]:
+def _csv_rows(path: Path, separator: str, encoding: str) -> Iterator[tuple[range, list[str] | Bad]]:
     """The lines that each record covers, and its cells."""
 
     def text() -> Iterator[str]:
         for _, raw in raw_lines(path):
-            # Bytes that are no UTF-8 travel as surrogates, so that the reader's line numbers stay right
-            yield "\udcff" if isinstance(raw, Bad) else raw.decode("utf-8", errors="surrogateescape")
+            # Bytes that are no text travel as surrogates, so that the reader's line numbers stay right
+            yield "\udcff" if isinstance(raw, Bad) else raw.decode(encoding, errors="surrogateescape")
 
     csv.field_size_limit(MAX_LINE_BYTES)
     rows = csv.reader(text(), delimiter=separator, strict=True)  # strict: a quote that is never closed is an error
@@ -233,7 +276,7 @@ def _csv_rows(path: Path, separator: str) -> Iterator[tuple[range, list[str] | B
             row = Bad(f"not CSV ({error}); is a quotation mark not closed, or not doubled inside quotes?")
         else:
             if any("\udc80" <= character <= "\udcff" for cell in row if not cell.isascii() for character in cell):
-                row = Bad("not UTF-8, or too long; convert the file to UTF-8")
+                row = Bad(f"not {said(encoding)}, or too long; {remedy(encoding)}")
         yield range(first, rows.line_num + 1), row
 
 
@@ -264,3 +307,15 @@ def _bad(covered: range, reason: str) -> Iterator[tuple[int, Bad]]:
     """Every line of a record that cannot be used, each with the reason."""
     for number in covered:
         yield number, Bad(reason if number == covered[0] else f"in the record from line {covered[0]}: {reason}")
+
+
+_ARFF_NAME = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\S*""")
+_ARFF_CELLS = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,]*)\s*,""")
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def _unescaped(cell: str) -> str:
+    """What a cell of ARFF says, without its quotation marks."""
+    if cell[:1] not in ("'", '"'):
+        return cell
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), cell[1:-1])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from regard.data.config import DataConfig, SplitConfig, TextConfig
-from regard.data.files import expanded, find, raw_lines
+from regard.data.files import expanded, find, members, raw_lines
 from regard.data.formats import parquet_rows, table_format
 from regard.data.paradigm import Paradigms
 from regard.data.read import Problems, load_hub, read_split, split_files
@@ -244,9 +244,8 @@ def _content(split: SplitConfig, data: DataConfig, training: bool, about: object
     if split.hub is not None:
         files: list[Any] = [str(load_hub(split, data, about)._fingerprint)]
     else:
-        named = split.files()
         found = split_files(split, data, about)
-        files = [[Path(name).suffixes, file_hash(path)] for name, path in zip(named, found, strict=True)]
+        files = [[path.suffixes, file_hash(path)] for path in found]
     keys = {"format", "separator", "source_column", "target_column"}
     forms = {table_format(Path(name), data.format) for name in split.tables()}
     return {
@@ -255,11 +254,23 @@ def _content(split: SplitConfig, data: DataConfig, training: bool, about: object
         "files": files,
         "sides": [len(split.tables()), len(split.sources()), len(split.targets())],
         "percent": split.percent,
+        **({"classes": _counted_classes(split, data)} if split.classes else {}),
+        **({"encoding": data.encoding} if data.encoding != "utf-8" else {}),
         **({"dialogue": [data.dialogue, data.source.turns]} if data.dialogue is not None else {}),
         **({"text": [len(split.texts()), split.part, data.lines]} if split.text is not None else {}),
         "training": training,
         **data.model_dump(mode="json", include=keys),
     }
+
+
+def _counted_classes(split: SplitConfig, data: DataConfig) -> list[list[Any]]:
+    """How many files each label has, of each name that the recipe says."""
+    found = []
+    for label, files in (split.classes or {}).items():
+        for name in [files] if isinstance(files, str) else files:
+            inside = members(name, data.root)
+            found.append([label, None if inside is None else len(inside)])
+    return found
 
 
 def file_hash(path: Path) -> str:
@@ -285,8 +296,7 @@ def _lines(split: SplitConfig, data: DataConfig, about: object) -> int:
     if split.hub is not None:
         return len(load_hub(split, data, about))
     count, parquet = 0, _parquet_files(split, data, about)
-    for name in (*split.tables(), *split.sources(), *split.texts()):
-        path = find(name, data.root, about)
+    for path in split_files(split.model_copy(update={"target": None}), data, about):
         count += parquet_rows(path) if path in parquet else sum(1 for _ in raw_lines(path))
     return count
 

@@ -7,14 +7,14 @@ for example in read_split(data.train, data, training=True):
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
-from regard.data.config import Column, DataConfig, SplitConfig
-from regard.data.files import Bad, describe, find, folder, lines
+from regard.data.config import Column, DataConfig, Files, SplitConfig
+from regard.data.files import Bad, describe, find, folder, lines, members, whole
 from regard.data.formats import READERS, Row, fields, named, table_format
 from regard.errors import RegardError
 
@@ -78,14 +78,17 @@ def read_split(
             yield example
     problems.check(data.max_bad_fraction)
     if not found:
-        names = ", ".join([*split.tables(), *split.sources(), *split.texts(), *([split.hub] if split.hub else [])])
+        names = ", ".join([*split.files(), *([split.hub] if split.hub else [])])
         raise RegardError(
             f"{names}: no example found in {problems.lines} lines{_of_percent(split)}: is it the right data?"
         )
 
 
 def _in_part(source: str, split: SplitConfig) -> bool:
-    return split.percent is None or split.percent[0] <= hundredth(source) < split.percent[1]
+    if split.percent is None:
+        return True
+    (low, high), found = split.percent, hundredth(source)
+    return low <= found < high if low < high else found >= low or found < high
 
 
 def hundredth(source: str) -> int:
@@ -94,26 +97,31 @@ def hundredth(source: str) -> int:
 
 
 def split_files(split: SplitConfig, data: DataConfig, about: object = None) -> list[Path]:
-    """Every file of a split, found; none for a hub data set."""
-    return [find(name, data.root, about) for name in split.files()]
+    """Every file of a split, found, and those in its folders; none for a hub data set."""
+    found: list[Path] = []
+    for name in split.files():
+        inside = members(name, data.root) if split.classes else None
+        found += [find(name, data.root, about)] if inside is None else inside
+    return found
 
 
 def _checked(
     split: SplitConfig, data: DataConfig, training: bool, about: object, problems: Problems
 ) -> Iterator[Example]:
+    optional = data.target.tokenizer == "labels"  # there may be none
     for name, number, row in _rows(split, data, about):
         problems.lines += 1
         where = f"{name}:{number}"
         if isinstance(row, Bad):
             problems.add(f"{name} line {number}", row)
-        elif training and split.text is None and not (row[0].strip() and row[1].strip()):
+        elif training and split.text is None and not (row[0].strip() and (row[1].strip() or optional)):
             problems.add(f"{name} line {number}", f"the {'target' if row[0].strip() else 'source'} is empty")
         else:
             yield Example(row[0], (row[1], *(text for text in row[2:] if text.strip())), where)
 
 
 def _rows(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple[str, int, tuple[str, ...] | Bad]]:
-    columns, sources = data.columns(), len(data.source_columns())
+    columns = data.columns()
     if split.hub is not None:
         for number, row in _hub_rows(split, data, columns, about):
             yield from ((split.hub, number, pair) for pair in _pairs(row, split, data))
@@ -121,6 +129,8 @@ def _rows(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple
         yield from _parallel(split, data, about)
     elif split.text is not None:
         yield from _texts(split, data, about)
+    elif split.classes is not None:
+        yield from _classes(split.classes, data, about)
     else:
         for name in split.tables():
             path = find(name, data.root, about)
@@ -130,7 +140,7 @@ def _rows(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tuple
                     f"data.format is {form!r} but {name} is a table: name parallel text as source and target, "
                     f"or set data.format to one of {', '.join(READERS)}."
                 )
-            for number, row in READERS[form](path, columns, data.separator, sources):
+            for number, row in READERS[form](path, columns, data):
                 yield from ((name, number, pair) for pair in _pairs(row, split, data))
 
 
@@ -158,7 +168,7 @@ def _parallel(split: SplitConfig, data: DataConfig, about: object) -> Iterator[t
     # One source file with its references, or several source files, each with its target
     sets = [(sources[0], *targets)] if len(sources) == 1 else list(zip(sources, targets, strict=True))
     for names in sets:
-        streams = [lines(find(name, data.root, about)) for name in names]
+        streams = [lines(find(name, data.root, about), data.encoding) for name in names]
         for together in zip_longest(*streams):
             present = [item for item in together if item is not None]
             if len(present) < len(together):
@@ -181,14 +191,30 @@ def _texts(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tupl
     """The lines of plain text, as targets without a source; with `lines: false` they have their line breaks."""
     paths = [find(name, data.root, about) for name in split.texts()]
     low, high = (0.0, 100.0) if split.part is None else split.part
-    total = sum(len(line) + 1 for path in paths for _, line in lines(path)) if split.part else 1
+    total = sum(len(line) + 1 for path in paths for _, line in lines(path, data.encoding)) if split.part else 1
     begins = 0
     for name, path in zip(split.texts(), paths, strict=True):
-        for number, line in lines(path):
+        for number, line in lines(path, data.encoding):
             inside = split.part is None or low <= 100.0 * begins / total < high
             begins += len(line) + 1
             if inside:
                 yield name, number, line if isinstance(line, Bad) else ("", line if data.lines else line + "\n")
+
+
+def _classes(
+    classes: Mapping[str, Files], data: DataConfig, about: object
+) -> Iterator[tuple[str, int, tuple[str, ...] | Bad]]:
+    """The texts of each label: lines of files, or whole files of folders."""
+    for label, files in classes.items():
+        for name in [files] if isinstance(files, str) else files:
+            inside = members(name, data.root)
+            if inside is None:
+                for number, line in lines(find(name, data.root, about), data.encoding):
+                    yield name, number, line if isinstance(line, Bad) else (line, label)
+                continue
+            for number, path in enumerate(inside, start=1):
+                text = whole(path, data.encoding)
+                yield f"{name} file {path.name}", number, text if isinstance(text, Bad) else (text, label)
 
 
 def load_hub(split: SplitConfig, data: DataConfig, about: object = None) -> Any:
@@ -229,7 +255,7 @@ def _hub_rows(split: SplitConfig, data: DataConfig, columns: Sequence[Column], a
             return
         for values in zip(*(batch[name] for name in top), strict=True):
             number += 1
-            yield number, fields(dict(zip(top, values, strict=True)), wanted, len(data.source_columns()))
+            yield number, fields(dict(zip(top, values, strict=True)), wanted, data)
 
 
 def _grouped(examples: Iterator[Example], dictionaries: set[str]) -> Iterator[Example]:

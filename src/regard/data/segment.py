@@ -32,6 +32,15 @@ SEGMENTERS: dict[str, Callable[[str], list[str]]] = {"ja-mecab": japanese, "zh-j
 text."""
 
 
+def splitter(language: str) -> Callable[[str], list[str]]:
+    """Text to sentences by the rules of a language (ISO 639-1 or -3), as Wikimedia's sentencex has them."""
+    try:
+        from sentencex import segment
+    except ImportError:
+        raise RegardError("sentences need a package; run `pip install 'regard[sentences]'`.") from None
+    return lambda text: list(segment(language, text))
+
+
 def stop_words(language: str) -> list[str]:
     """The list of a language by its ISO 639-1 code, as stopwords-iso has it, sorted."""
     try:

@@ -210,6 +210,7 @@ def _kept(
 ) -> Iterator[list[_Row]]:
     """Lists of exactly ROWS rows, but for the last."""
     rows: list[_Row] = []
+    optional = tokenizers["target"].config.tokenizer == "labels"
     while texts := list(islice(stream, _TEXTS_AT_ONCE)):
         sources = tokenizers["source"].encode_arrays([example.source for example in texts])
         targets = tokenizers["target"].encode_arrays([example.targets[0] for example in texts])
@@ -217,7 +218,7 @@ def _kept(
             shortest, longest = sorted((len(row.source), len(row.target)))
             if max_length is not None and longest > max_length:
                 counts.too_long += 1
-            elif max_length is not None and shortest == 0:
+            elif max_length is not None and shortest == 0 and not (optional and len(row.source)):
                 counts.left_out_empty += 1
             else:
                 rows.append(row)

@@ -9,10 +9,10 @@ from functools import lru_cache
 import regex
 
 from regard.data.config import TextConfig
-from regard.data.segment import SEGMENTERS
+from regard.data.segment import SEGMENTERS, splitter
 
 TAG = "\t"
-"""Begins each tag of a cleaned text, and each turn but the first."""
+"""Begins each tag and each label of a cleaned text, and each turn or sentence but the first."""
 JOINER = "￭"
 """Of a mark that stands beside a word: nothing is between them."""
 SPACE = "␣"
@@ -27,12 +27,18 @@ def normalize(text: str, config: TextConfig) -> str:
     becomes ■, and ␣ with `ja-mecab` and `zh-jieba` becomes _); and, unless `normalize` is "none", runs of white
     space become one space and the ends are trimmed. No line break is left then. Tags, with `tags`, are cut apart
     and stay as they are. With `turns` each turn is cleaned by itself, and the last so many of those that are left
-    are the text.
+    are the text; with `sentences` each sentence is, and of labels each label is, of which there is one of a kind, in
+    order.
 
         >>> normalize("  AH0  K ", TextConfig(remove="[0-9]", lowercase=True))
         'ah k'
     """
     text = without_surrogates(text)
+    if config.labelled:
+        return TAG.join(sorted({_cleaned(label, config) for label in text.split(TAG)} - {""}))
+    if config.sentences is not None:
+        cleaned = (_cleaned(sentence, config) for sentence in _sentences(text, config))
+        return TAG.join(sentence for sentence in cleaned if sentence)
     if config.tags:
         head, _, tags = text.partition("\t")
         found = [" ".join(tag.split()) for tag in _TAG_ENDS.split(tags)]
@@ -47,7 +53,16 @@ def last_turns(text: str, count: int) -> str:
     return TAG.join([turn for turn in text.split(TAG) if turn.strip()][-count:])
 
 
+def _sentences(text: str, config: TextConfig) -> list[str]:
+    """The sentences of each line, or of what stands between two `breaks`."""
+    parts = _pattern(config.breaks).split(text) if config.breaks else [text]
+    cut = splitter(config.sentences or "")
+    return [sentence for part in parts for line in part.splitlines() if line.strip() for sentence in cut(line)]
+
+
 def _cleaned(text: str, config: TextConfig) -> str:
+    if config.breaks:
+        text = _pattern(config.breaks).sub(" ", text)
     if config.lowercase:
         text = text.lower()
     if config.remove:
@@ -76,7 +91,7 @@ def separate(text: str, config: TextConfig) -> str:
     >>> separate("Hi (it's 3.5).", TextConfig(tokenizer="word", segment="punctuation"))
     "Hi (￭ it's 3.5 ￭) ￭."
     """
-    if config.turns is not None:
+    if config.parted:
         between = TAG if config.tokenizer == "char" else TAG + " "  # so that a turn's first word is as any other
         return between.join(_separated(turn, config) for turn in text.split(TAG))
     return _separated(text, config)
@@ -87,18 +102,23 @@ def _separated(text: str, config: TextConfig) -> str:
         return text
     if config.segment in SEGMENTERS:
         return " ".join(word if word.strip() else SPACE for word in SEGMENTERS[config.segment](text))
-    found, spaced = "", True
-    for part in _PARTS.findall(text):
-        space, mark = part[0].isspace(), not _LETTERS.match(part)
-        if not (spaced or space):  # neither it nor what is before it
-            found += " " + JOINER if mark else JOINER + " "
-        found, spaced = found + part, space
-    return found
+    return _MARKS.sub(_joined, text)
+
+
+def _joined(mark: regex.Match[str]) -> str:
+    """A mark as a word of its own, with a joiner on each side where something stands beside it; between two marks it is
+    the second's."""
+    if mark[0].isspace():  # of old control characters, which `\s` is not
+        return mark[0]
+    before, after = mark.start(), mark.end()
+    left = " " + JOINER if before and not mark.string[before - 1].isspace() else ""
+    right = JOINER + " " if _LETTERS.match(mark.string, after) else ""
+    return left + mark[0] + right
 
 
 def join(text: str, config: TextConfig) -> str:
     """The inverse of `separate`; a joiner with nothing beside it is dropped."""
-    if config.turns is not None:
+    if config.parted:
         text = text.replace(TAG + " ", TAG)
     if config.segment == "spaces":
         return text
@@ -116,8 +136,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _TAG_ENDS = re.compile("[;\t]")
 _LETTERS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _INSIDE = r"(?:['’.]|(?<=\p{N})[,:](?=\p{N}))"
-_PARTS = regex.compile(rf"{_LETTERS.pattern}(?:{_INSIDE}{_LETTERS.pattern})*|\s+|\S")
-"""Words and numbers with the marks that stand inside them, white space, and every other mark by itself."""
+_MARKS = regex.compile(rf"{_LETTERS.pattern}(?:{_INSIDE}{_LETTERS.pattern})*(*SKIP)(*FAIL)|\S")
+"""Every mark but those that stand inside words and numbers."""
 
 
 @lru_cache(maxsize=64)

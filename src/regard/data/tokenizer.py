@@ -40,10 +40,13 @@ RESERVED = SPECIAL_NAMES + BYTE_NAMES
 TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
 """Punctuation at a word's end, but not the end of what Moses' tokenizer writes for a quotation mark and the like."""
 FORMAT = 1
-SINCE = {"unknown": "spell", "segment": "spaces", "tags": False, "known_forms": 0, "turns": None, "truncate": None}
+SINCE = {
+    **{"unknown": "spell", "segment": "spaces", "tags": False, "known_forms": 0},
+    **{"turns": None, "truncate": None, "sentences": None, "breaks": None},
+}
 """Settings that tokenizers were without once, and what they were."""
 TURN_END = SPECIALS + ord(TAG)
-"""The tab between two turns: a byte that no vocabulary has learned."""
+"""The tab between two turns or sentences: a byte that no vocabulary has learned."""
 _SYMBOLS = re.compile(f"{TAG}[^{TAG}]+|.", re.DOTALL)
 """A tag, or a character."""
 NOTHING: Mapping[int, str] = MappingProxyType({})
@@ -65,7 +68,8 @@ class Tokenizer:
         self._core = core
         self._names = [str(core.id_to_token(i)) for i in range(core.get_vocab_size())]
         # Words carry the space before them, so a line starts with a space that belongs to no one.
-        self._spaced = config.tokenizer != "char"
+        self._spaced = config.tokenizer != "char" and not config.labelled
+        self._begin = " " if self._spaced else TAG if config.labelled else ""
         self._learned: dict[str, int] = {}
         if config.unknown == "hash":
             self._learned = {name: i for i, name in enumerate(self._names) if i >= len(RESERVED)}
@@ -107,14 +111,14 @@ class Tokenizer:
         if self.config.unknown == "hash":
             return ([self._id(piece) for piece in self.surface(text)] for text in texts)
         cleaned = [separate(self.normalize(text), self.config) for text in texts]
-        if self._spaced:
-            cleaned = [" " + text if text else text for text in cleaned]
-        if self.config.turns is None:
+        if self._begin:
+            cleaned = [self._begin + text if text else text for text in cleaned]
+        if not self.config.parted:
             return (ids[:most] for ids in self._ids(cleaned))
         turns = [text.split(TAG) for text in cleaned]
         unlike = dict.fromkeys(chain.from_iterable(turns))  # a turn is part of the source of several replies
         known = dict(zip(unlike, self._ids([*unlike]), strict=True))
-        return ([i for turn in text for i in (TURN_END, *known[turn])][1:] for text in turns)
+        return ([i for turn in text for i in (TURN_END, *known[turn])][1:][:most] for text in turns)
 
     def _ids(self, texts: Sequence[str]) -> Iterable[list[int]]:
         return (encoding.ids for encoding in self._core.encode_batch_fast(texts, add_special_tokens=False))
@@ -153,17 +157,18 @@ class Tokenizer:
                 text += "".join((" " if self._spaced else "") + unnamed.get(i, UNKNOWN) for i in run)
             else:
                 text += self._core.decode(list(run), skip_special_tokens=False)
-        return join(text.removeprefix(" "), self.config) if self._spaced else text
+        text = text.removeprefix(self._begin)
+        return join(text, self.config) if self._spaced else text
 
     def pieces(self, ids: Sequence[int], unnamed: Mapping[int, str] = NOTHING) -> list[str]:
         """One readable piece for each id, for pictures: "▁" marks the space before a subword (words show none);
         of a character in bytes, the first byte shows the character and each further one "·"; a byte that belongs
-        to no character is shown as "<0x…>"; where a turn ends stands "⏎"."""
+        to no character is shown as "<0x…>"; where a turn or a sentence ends stands "⏎"."""
         shown: list[str] = []
         for start, stop in _runs(ids):
             if ids[start] >= self.size:
                 shown.append(self._show(unnamed.get(int(ids[start]), UNKNOWN)))
-            elif self.config.turns is not None and ids[start] == TURN_END and stop == start + 1:
+            elif self.config.parted and ids[start] == TURN_END and stop == start + 1:
                 shown.append("⏎")
             elif _is_byte(ids[start]):
                 shown += _show_bytes(bytes(int(i) - SPECIALS for i in ids[start:stop]))
@@ -233,12 +238,12 @@ class Tokenizer:
 
 
 def build_core(
-    model: models.Model, *, spaced: bool, isolate: bool, tags: bool = False, turns: bool = False
+    model: models.Model, *, spaced: bool, isolate: bool, tags: bool = False, parted: bool = False
 ) -> tokenizers.Tokenizer:
     """The rules around a vocabulary.
 
-    tags     a tag is a piece, or spelled
-    turns    the tab between turns is a piece of its own
+    tags     a tag, or a label, is a piece, or spelled
+    parted   the tab between turns or sentences is a piece of its own
     spaced   cut before every space, so that a piece is at most one word with the space before it
     isolate  "<" is always alone, so that no learned piece can be spelled like "</s>" or "<0x41>"; and punctuation
              is cut off the end of a word, so that "Amen." and "Amen" share a piece in text that is not tokenized
@@ -247,7 +252,7 @@ def build_core(
     cuts: list[Any] = []
     if spaced:
         cuts.append(pre_tokenizers.Split(" ", "merged_with_next"))
-    if turns and spaced:
+    if parted and spaced:
         cuts.append(pre_tokenizers.Split(TAG, "isolated"))
     if tags:
         cuts.append(pre_tokenizers.Split(tokenizers.Regex(f"{TAG}[^{TAG}]+"), "isolated"))

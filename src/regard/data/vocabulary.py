@@ -39,8 +39,10 @@ def words_of(text: str, config: TextConfig) -> list[str]:
 
 def words_in(cleaned: str, config: TextConfig) -> list[str]:
     """The same of a text that is cleaned already."""
+    if config.labelled:
+        return [TAG + label for label in cleaned.split(TAG)] if cleaned else []
     cleaned = separate(cleaned, config)
-    if config.turns is not None:
+    if config.parted:
         cleaned = cleaned.replace(TAG, " ")
     if not config.tags:
         return cleaned.split(" ")
@@ -84,7 +86,7 @@ def learn_bpe(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
     pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
     merges = [(left, right) for left, right in model["merges"]]
     bpe = models.BPE(vocab=_ids(pieces), merges=merges, byte_fallback=True, unk_token=RESERVED[UNK])
-    return build_core(bpe, spaced=True, isolate=True, turns=config.turns is not None)
+    return build_core(bpe, spaced=True, isolate=True, parted=config.parted)
 
 
 def learn_unigram(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
@@ -109,7 +111,12 @@ def learn_unigram(words: Counter[str], config: TextConfig) -> tokenizers.Tokeniz
     # Bytes and special tokens never win by score: they would have to be spelled, and "<" is always cut off alone.
     vocabulary = [(name, floor - 10.0) for name in RESERVED] + [(piece, scores.get(piece, floor)) for piece in kept]
     model = models.Unigram(vocabulary, UNK, byte_fallback=True)
-    return build_core(model, spaced=True, isolate=True, turns=config.turns is not None)
+    return build_core(model, spaced=True, isolate=True, parted=config.parted)
+
+
+def learn_labels(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """The most frequent labels, in the order of their names; others are spelled in bytes."""
+    return _without_merges(sorted(_most_frequent(words, config)), config, whole_words=False)
 
 
 LEARNERS: dict[str, Callable[[Counter[str], TextConfig], tokenizers.Tokenizer]] = {
@@ -117,6 +124,8 @@ LEARNERS: dict[str, Callable[[Counter[str], TextConfig], tokenizers.Tokenizer]] 
     "word": learn_words,
     "bpe": learn_bpe,
     "unigram": learn_unigram,
+    "label": learn_labels,
+    "labels": learn_labels,
 }
 
 
@@ -164,11 +173,12 @@ def _ids(pieces: list[str]) -> dict[str, int]:
 
 
 def _without_merges(pieces: list[str], config: TextConfig, *, whole_words: bool) -> tokenizers.Tokenizer:
+    tagged = config.tags or config.labelled
     model = models.BPE(
         vocab=_ids(pieces),
         merges=[],
         byte_fallback=True,
-        ignore_merges=whole_words or config.tags,
+        ignore_merges=whole_words or tagged,
         unk_token=RESERVED[UNK],
     )
-    return build_core(model, spaced=whole_words, isolate=False, tags=config.tags, turns=config.turns is not None)
+    return build_core(model, spaced=whole_words, isolate=False, tags=tagged, parted=config.parted)

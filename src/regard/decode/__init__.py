@@ -3,6 +3,7 @@
 from regard.decode.config import SearchConfig
 from regard.decode.copy import CopyReadout
 from regard.decode.ensemble import Ensemble
+from regard.decode.labels import LabelDecoder
 from regard.decode.marginal import MarginalDecoder
 from regard.decode.outputs import Hypothesis
 from regard.decode.protocol import Decoder, Source, StepOutput
@@ -12,7 +13,7 @@ from regard.decode.rescore import score_targets
 from regard.decode.search import SEARCHES, search
 from regard.decode.state import State, select
 
-DECODERS = {"recurrent": RecurrentDecoder, "marginal": MarginalDecoder}
+DECODERS = {"recurrent": RecurrentDecoder, "marginal": MarginalDecoder, "labels": LabelDecoder}
 """What `model.decoder` in a recipe may name."""
 
 READOUTS = {"softmax": SoftmaxReadout, "copy": CopyReadout}
@@ -26,6 +27,7 @@ __all__ = [
     "Decoder",
     "Ensemble",
     "Hypothesis",
+    "LabelDecoder",
     "MarginalDecoder",
     "RecurrentDecoder",
     "SearchConfig",

@@ -167,7 +167,17 @@ def read_levels(
         valid = valid_steps(lengths, values.shape[1]).to(values.device)
         memory = replace(memory, values=values, src_valid=valid, lengths=lengths, levels=levels)
     weights = tuple(_by_row(at, each.weights) for at, each in zip(segments, pooled, strict=True))
-    return Reading(memory, tuple(segments), weights, _penalty(segments, pooled))
+    reading = Reading(memory, tuple(segments), weights, _penalty(segments, pooled))
+    if config.memory == "top" and segments:
+        valid = valid_steps(lengths, levels.shape[-1]).to(x.device)
+        share = (
+            None
+            if any(own is None for own in weights)
+            else reading.down(torch.ones_like(memory.src_valid, dtype=x.dtype))
+        )
+        owner = levels[:, -1].to(x.device).masked_fill(~valid, -1)
+        reading = replace(reading, memory=replace(memory, owner=owner, share=share))
+    return reading
 
 
 def _checked(levels: Tensor | None, x: Tensor, depth: int) -> Int[Tensor, "batch nesting steps"]:

@@ -14,6 +14,7 @@ forced.py       scoring given targets by teacher forcing
 lines.py        text lines from a stream, with limits
 stream.py       lines in, answers out, a chunk at a time
 formats.py      answers as text, TSV or JSON lines
+calibrate.py    the temperature of a run that decides on labels
 evaluate.py     outputs against references: scores, intervals, signatures
 """
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import regex
 
+from regard.data.segment import splitter
 from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.predict.markup import UNITS, UNSPACED, Mark, put, take
@@ -85,7 +86,7 @@ class Documents:
 
     @property
     def _attends(self) -> bool:
-        return all(member.recipe.model.attention is not None for member in self.predictor.members)
+        return all(member.model.attends for member in self.predictor.members)
 
     def _part(self, text: str) -> _Text:
         plain, marks = take(text) if self.markup else (text, [])
@@ -168,8 +169,4 @@ def _splitter(language: str | None) -> Callable[[str], Sequence[str]]:
         return lambda text: [text]
     if not regex.fullmatch("[a-z]{2,3}", language):
         raise RegardError(f"--sentences {language}: give a language by its ISO 639 code, such as en, fr or ja.")
-    try:
-        from sentencex import segment
-    except ImportError:
-        raise RegardError("--sentences needs a package; run `pip install 'regard[sentences]'`.") from None
-    return lambda text: list(segment(language, text))
+    return splitter(language)

@@ -25,6 +25,7 @@ from regard.errors import RegardError
 from regard.predict.predictor import BATCH, Predictor
 from regard.predict.stream import CHUNK
 from regard.score import Interval, Perplexity, Told, interval
+from regard.score.calibration import calibration_error
 from regard.score.metric import Metric
 from regard.train.machine import commit
 
@@ -71,6 +72,8 @@ class Evaluation:
     """the first of them, with its file, number and reason; empty: there is none"""
     seconds: float
     """for finding the outputs alone"""
+    calibration_error: float | None
+    """expected, of the best outputs' probabilities, in percent; None where outputs are no labels"""
     outputs: list[str]
     references: list[list[str]]
     statistics: dict[str, np.ndarray]
@@ -94,6 +97,7 @@ class Evaluation:
             "perplexity": self.perplexity.value,
             "perplexity_interval": [self.perplexity.low, self.perplexity.high],
             "accuracy": self.told.accuracy,
+            "calibration_error": self.calibration_error,
             "sentences": self.sentences,
             "refused": self.refused,
             "unscored": self.unscored,
@@ -145,6 +149,7 @@ def evaluate(
     config = (search or predictor.recipe.search).model_copy(update={"n_best": 1})
     sources, references = predictor.task.examples(data.pairs)
     outputs: list[str] = []
+    confidence: list[float] = []
     refused = 0
     began = time.perf_counter()
     metrics = predictor.task.scorers()
@@ -155,6 +160,7 @@ def evaluate(
         together = sources[first : first + CHUNK]
         found = predictor.predict(together, search=config, batch=batch, first=first, done=done)
         outputs += [several[0].text for several in found]
+        confidence += [several[0].probability for several in found]
         refused += sum(several[0].problem is not None for several in found)
     seconds = time.perf_counter() - began
     statistics = {metric.name: metric.statistics(outputs, references) for metric in metrics}
@@ -177,10 +183,16 @@ def evaluate(
         bad=data.pairs.meta["bad"],
         first_bad=next(iter(data.pairs.meta["first_bad"]), ""),
         seconds=seconds,
+        calibration_error=_calibration(confidence, outputs, references) if predictor.task.decides else None,
         outputs=outputs,
         references=references,
         statistics=statistics,
     )
+
+
+def _calibration(confidence: list[float], outputs: list[str], references: list[list[str]]) -> float:
+    right = [output in several for output, several in zip(outputs, references, strict=True)]
+    return calibration_error(np.array(confidence), np.array(right))
 
 
 def _trained_approximately(predictor: Predictor) -> list[str]:

@@ -63,11 +63,12 @@ def json_line(answer: Answer, extras: Extras) -> str:
 
 
 def _output(one: Prediction, extras: Extras) -> dict[str, Any]:
-    """text, score, log_prob, finished; tokens and token_log_probs; alignment."""
+    """text, score, log_prob, probability, finished; tokens and token_log_probs; alignment."""
     fields: dict[str, Any] = {
         "text": one.text,
         "score": one.score,
         "log_prob": one.log_prob,
+        "probability": one.probability,
         "finished": one.finished,
     }
     if extras.scores or extras.alignments:

@@ -10,6 +10,7 @@ import torch
 
 from regard.data.tokenizer import Tokenizer
 from regard.decode.engine import Encode
+from regard.decode.labels import LabelDecoder
 from regard.decode.protocol import Decoder
 from regard.errors import RegardError
 from regard.model import Seq2Seq
@@ -54,6 +55,7 @@ def load_member(
     overrides: Sequence[str] = (),
     int8: bool = False,
     shortlist: bool = False,
+    calibrated: bool = True,
 ) -> Member:
     """Read a run folder; whatever is missing, damaged or foreign in it ends in one sentence."""
     for override in overrides:
@@ -73,6 +75,8 @@ def load_member(
     model.to(stored)  # so that copying rounds nothing
     load_into(model, weights, run.path)
     model.to(where, PRECISIONS[precision] if precision else stored).eval().requires_grad_(False)
+    if calibrated and isinstance(model.decoder, LabelDecoder):
+        model.decoder.temperature = run.temperature()
     words = None
     if shortlist:
         words = load_shortlist(run, tokenizers)

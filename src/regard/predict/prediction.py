@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -37,6 +38,11 @@ class Prediction:
     """(len(token_log_probs), len(source_tokens)) weights; None unless asked for, and for an empty text."""
     problem: str | None = None
     """Why the text was refused."""
+
+    @property
+    def probability(self) -> float:
+        """e^log_prob: what the model gives this output among all there are."""
+        return math.exp(self.log_prob)
 
     @property
     def alignment(self) -> list[tuple[int, int]] | None:

@@ -265,7 +265,7 @@ class Predictor:
 
     def _check_attention(self, wanted: bool) -> None:
         for member in self.members if wanted else []:
-            if member.recipe.model.attention is None:
+            if not member.model.attends:
                 raise RegardError(f"{member.run.path}: this model has no attention, so there is none to show.")
 
     def _prefix_ids(self, prefix: str | Sequence[str] | None, count: int) -> list[list[int]] | None:

@@ -10,8 +10,10 @@ A value is a function of statistics summed over sentences, so an interval is a m
     translation.py   BLEU, chrF, TER (sacreBLEU)
     edits.py         WER, PER, CER, exact
     distinct.py      distinct-1, distinct-2
+    labels.py        accuracy, F1: macro, micro, of one label
     rouge.py         ROUGE-1, ROUGE-2, ROUGE-L (rouge-score)
     bootstrap.py     interval, paired
+    calibration.py   whether probabilities are what they say; the temperature that mends them
     perplexity.py    perplexity, from log-probabilities rather than texts
 """
 
@@ -20,12 +22,13 @@ from __future__ import annotations
 from regard.score.bootstrap import Interval, Paired, interval, paired
 from regard.score.distinct import Distinct1, Distinct2
 from regard.score.edits import Cer, Exact, Per, Wer
+from regard.score.labels import Accuracy, F1Macro, F1Micro
 from regard.score.metric import Metric
 from regard.score.perplexity import Perplexity, Told, perplexity
 from regard.score.rouge import Rouge1, Rouge2, RougeL
 from regard.score.translation import Bleu, Chrf, Ter
 
-METRICS: dict[str, type[Metric]] = {
+TEXT_METRICS: dict[str, type[Metric]] = {
     "bleu": Bleu,
     "chrf": Chrf,
     "ter": Ter,
@@ -39,5 +42,22 @@ METRICS: dict[str, type[Metric]] = {
     "distinct1": Distinct1,
     "distinct2": Distinct2,
 }
+METRICS: dict[str, type[Metric]] = {
+    **TEXT_METRICS,
+    "accuracy": Accuracy,
+    "f1_macro": F1Macro,
+    "f1_micro": F1Micro,
+}
 
-__all__ = ["METRICS", "Interval", "Metric", "Paired", "Perplexity", "Told", "interval", "paired", "perplexity"]
+__all__ = [
+    "METRICS",
+    "TEXT_METRICS",
+    "Interval",
+    "Metric",
+    "Paired",
+    "Perplexity",
+    "Told",
+    "interval",
+    "paired",
+    "perplexity",
+]

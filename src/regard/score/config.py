@@ -14,5 +14,7 @@ class ScoreConfig(Config):
     """sacreBLEU's tokenizer for BLEU; 13a is its default. `none` for text that is tokenised already."""
     stem: bool = False
     """Compare stems of English words in ROUGE (Porter's stemmer); off, as in the rouge-score package."""
+    positive: str | None = None
+    """The label of which F1 is said beside that of all, where one is what is looked for."""
     lowercase: bool = False
     """Compare lower-cased texts in BLEU and chrF; off: case is part of the output. TER always does, as tercom."""

@@ -32,6 +32,9 @@ class TextTask:
     continues: ClassVar[bool] = False
     """whether texts to be answered are beginnings, which outputs go on from, rather than sources"""
 
+    decides: ClassVar[bool] = False
+    """whether outputs are labels"""
+
     converses: ClassVar[bool] = False
     """whether texts to be answered are the turns of a conversation, with tabs between"""
 
@@ -92,7 +95,7 @@ class TextTask:
         return Told(told_pairs(model, pairs, self.recipe.train.batch_tokens, kept), accuracy)
 
     def open_ended(self, search: SearchConfig) -> SearchConfig:
-        """The search, for outputs that have no source whose length says something about theirs."""
+        """The search, with what it has to be where outputs have lengths that say nothing of the source's."""
         return search
 
     def validate(self, model: Seq2Seq, prepared: Prepared, *, full: bool) -> dict[str, float]:
@@ -104,7 +107,7 @@ class TextTask:
         """
         config = self.recipe.train
         sources, references = self.examples(prepared.valid)
-        search = self.recipe.search.model_copy(update={"n_best": 1})
+        search = self.open_ended(self.recipe.search.model_copy(update={"n_best": 1}))
         if not full:
             sources, references = sources[: config.validate_sentences], references[: config.validate_sentences]
             search = greedy(search)
@@ -123,10 +126,14 @@ class TextTask:
             )
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
         kept = self.scored(prepared.valid, MOST_TOKENS, "data.valid")
+        return {**scores, **self.told_scores(model, prepared.valid, kept, full=full)}
+
+    def told_scores(self, model: Seq2Seq, pairs: Pairs, kept: Indices, *, full: bool) -> dict[str, float]:
+        """Scores of given targets, for a validation; in full as `regard evaluate` will measure them."""
         if not full:
-            return {**scores, **teacher_forced_scores(model, prepared.valid, config.batch_tokens, kept)}
-        told = self.told(model, prepared.valid, kept)  # as `regard evaluate` will measure it
-        return {**scores, "perplexity": told.perplexity, "accuracy": cast(float, told.accuracy)}
+            return teacher_forced_scores(model, pairs, self.recipe.train.batch_tokens, kept)
+        told = self.told(model, pairs, kept)
+        return {"perplexity": told.perplexity, "accuracy": cast(float, told.accuracy)}
 
 
 def greedy(search: SearchConfig) -> SearchConfig:

@@ -74,6 +74,9 @@ class TrainConfig(Config):
     # Regularisation and averaging
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Probability spread over the vocabulary in the training loss; 0.1 as in Szegedy et al. 2016, section 7."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Of task classify, what each label counts in the loss: as often as it is there, or, `balanced`, all the same,
+    which finds more of a rare one and is less sure of it."""
     sampled_softmax: int = Field(0, ge=0)
     """Words that the training loss is computed over: the batch's own and at least as many others, at random, which
     stand for the rest (after Jean et al. 2015, section 3.2); 0: all. An approximation that saves time; the log's

@@ -13,6 +13,7 @@ lock                     held while the run is written; the system lets go of it
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from regard.recipe import Recipe
 
 SIDES = ("source", "target")
+CALIBRATION = "calibration.json"
+"""What `regard calibrate` adds, and `load` reads."""
 WRITTEN = (
     "metrics.jsonl",
     "data-report.json",
@@ -54,6 +57,23 @@ class Run:
         self.path = Path(path)
         self._before: frozenset[str] = frozenset()  # names in the folder when we came to lock it
         self._made = False  # whether we made the folder
+
+    def temperature(self) -> float:
+        """By which logits of labels are divided: what `regard calibrate` found, 1 where it was not asked."""
+        path = self.path / CALIBRATION
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            temperature, digest = float(content["temperature"]), content["weights_sha256"]
+        except FileNotFoundError:
+            return 1.0
+        except (OSError, ValueError, KeyError, TypeError):
+            temperature = digest = 0.0
+        again = f"run `regard calibrate {self.path}` again, or remove the file"
+        if not 0.0 < temperature < float("inf"):
+            raise RegardError(f"{path} says no temperature: {again}.")
+        if digest != self.info["weights_sha256"][0]:
+            raise RegardError(f"{path} was made for other weights: {again}.")
+        return temperature
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, status={self.status!r})"
@@ -193,7 +213,7 @@ class Run:
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
-            clean(self.path, (*WRITTEN, "curves.png", "shortlist.safetensors"))
+            clean(self.path, (*WRITTEN, "curves.png", "shortlist.safetensors", CALIBRATION))
             clean(self.path / "checkpoint")
             yield
 

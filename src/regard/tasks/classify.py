@@ -1,0 +1,98 @@
+"""Text → label, or labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regard.data.augment import Augmented
+from regard.data.batches import Batch, Indices
+from regard.data.prepare import Pairs, Prepared
+from regard.data.tokenizer import Tokenizer
+from regard.decode.config import SearchConfig
+from regard.errors import RegardError
+from regard.model import LossSums, Seq2Seq
+from regard.ops.noise import Noise
+from regard.recipe import Recipe
+from regard.score.labels import Accuracy, F1Label, F1Macro, F1Micro
+from regard.score.metric import Metric
+from regard.score.perplexity import Told
+from regard.tasks.text import TextTask, told_pairs
+
+
+class Classify(TextTask):
+    """Say what kind of text it is: accuracy, macro F1, and micro F1 of sets of labels or F1 of one label.
+
+    A label is an output of one piece (`data.target.tokenizer: label` and `model.decoder: labels`), so that n-best
+    outputs have probabilities, and several runs are an ensemble as any. Perplexity is per example, ends not counted.
+    """
+
+    summary: ClassVar[str] = "text → label, or several (accuracy, F1)"
+    default_metric: ClassVar[str] = "accuracy"
+    decides: ClassVar[bool] = True
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self._importance: Tensor | None = None
+
+    def scorers(self) -> list[Metric]:
+        several, positive = self.recipe.data.target.tokenizer == "labels", self.recipe.score.positive
+        found: list[Metric] = [Accuracy(), F1Macro()]
+        found += [F1Micro()] if several else []
+        return found + ([F1Label(positive=positive)] if positive is not None else [])
+
+    @property
+    def metrics(self) -> dict[str, bool]:
+        return {**{scorer.name: True for scorer in self.scorers()}, "perplexity": False}
+
+    def prepare(self, tokenizers: Mapping[str, Tokenizer] | None = None) -> Prepared:
+        prepared = super().prepare(tokenizers)
+        if self.recipe.data.target.tokenizer == "label":
+            self._one_each(prepared)
+        return prepared
+
+    def training(self, prepared: Prepared, seed: int) -> Pairs | Augmented:
+        if self.recipe.train.class_weights == "balanced":
+            self._importance = balanced(prepared.train, prepared.tokenizers["target"].size)
+        return super().training(prepared, seed)
+
+    def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
+        smoothing, importance = self.recipe.train.label_smoothing, self._importance
+        if importance is None:
+            return model.loss(batch, smoothing=smoothing, noise=noise)
+        return model.loss(batch, smoothing=smoothing, noise=noise, importance=importance.to(next(model.parameters())))
+
+    def told(self, model: Seq2Seq, pairs: Pairs, kept: Indices) -> Told:
+        nll = told_pairs(model, pairs, self.recipe.train.batch_tokens, kept)[:, 0]
+        return Told(np.stack([nll, np.ones_like(nll)], 1), None)
+
+    def told_scores(self, model: Seq2Seq, pairs: Pairs, kept: Indices, *, full: bool) -> dict[str, float]:
+        return {"perplexity": self.told(model, pairs, kept).perplexity}
+
+    def open_ended(self, search: SearchConfig) -> SearchConfig:
+        """A set's probability is that of all its decisions, however many of them are labels."""
+        return search.model_copy(update={"length_penalty": 0.0})
+
+    def _one_each(self, prepared: Prepared) -> None:
+        """Refuse sets of labels where there should be one."""
+        many = np.flatnonzero(prepared.train.target_lengths > 1)
+        if len(many):
+            labels = prepared.train.target_texts(int(many[0]))[0].split("\t")
+            raise RegardError(
+                f"data.train: {len(many):,} examples have several labels, the first {', '.join(labels)}: set "
+                "data.target.tokenizer to labels and model.decoder.several to true."
+            )
+
+
+def balanced(pairs: Pairs, vocab: int) -> Tensor:
+    """(vocab,) of each label the mean count of all labels by its own, so that in sum the loss is what it was and each
+    label has the same share of it (King & Zeng 2001; scikit-learn's `balanced`)."""
+    counts = np.zeros(vocab)
+    for i in range(len(pairs)):
+        counts[pairs.ids(i)[1]] += 1
+    seen = counts > 0
+    return torch.from_numpy(np.where(seen, counts.sum() / np.maximum(seen.sum() * counts, 1.0), 1.0))
