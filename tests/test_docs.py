@@ -254,6 +254,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = [block for block in blocks(REPOSITORY / "docs" / "data.md")]
     (folder / "words.yaml").write_text(next(b.text for b in data if b.word == "words.yaml"), encoding="utf-8")
     (folder / "words.txt").write_text("abbey\nquartz\n\nwindmill\n", encoding="utf-8")
+    _for_examples(folder)
     _stand_ins(folder / "data" / "multi30k" / "tok")
     (folder / "multi30k").symlink_to("data/multi30k")
     with small_world(folder, tmp_path_factory.getbasetemp() / "cache"):
@@ -272,6 +273,20 @@ def here(
     shutil.copytree(prepared, folder, symlinks=True)
     with small_world(folder, tmp_path_factory.getbasetemp() / "cache"):
         yield folder
+
+
+def _for_examples(folder: Path) -> None:
+    """Tables and texts by the names that examples take: reviews.csv, sentences.tsv, names.txt, texts/."""
+    reviews = [f"{'a lovely' if i % 2 else 'an awful'} film {i % 7}" for i in range(40)]
+    rows = [f"{text},{'good' if 'lovely' in text else 'bad'}\n" for text in reviews]
+    (folder / "reviews.csv").write_text("text,label\n" + "".join(rows), encoding="utf-8")
+    pairs = [f"ein Hund {i % 9}\ta dog {i % 9}\n" for i in range(40)]
+    (folder / "sentences.tsv").write_text("".join(pairs), encoding="utf-8")
+    (folder / "names.txt").write_text("".join(f"{word}\n" for word in [*few_words()][:60]), encoding="utf-8")
+    for i, text in enumerate(reviews[:20]):
+        place = folder / "texts" / ("good" if "lovely" in text else "bad")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{i}.txt").write_text(text, encoding="utf-8")
 
 
 def _stand_ins(folder: Path) -> None:

@@ -27,16 +27,22 @@ _HOMES = {
     "SearchConfig": "regard.decode.config",
     "Hypothesis": "regard.decode.outputs",
     "METRICS": "regard.score",
+    **dict.fromkeys(("Translator", "Summarizer", "Transducer", "Classifier", "Writer"), "regard.front"),
 }
 
 __all__ = [
     "METRICS",
+    "Classifier",
     "Hypothesis",
     "Predictor",
     "Recipe",
     "RegardError",
     "Run",
     "SearchConfig",
+    "Summarizer",
+    "Transducer",
+    "Translator",
+    "Writer",
     "__version__",
     "load",
     "load_recipe",
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
     from regard.decode.outputs import Hypothesis
     from regard.decode.search import search
     from regard.errors import RegardError
+    from regard.front import Classifier, Summarizer, Transducer, Translator, Writer
     from regard.predict import Predictor, load
     from regard.recipe import Recipe, load_recipe
     from regard.score import METRICS

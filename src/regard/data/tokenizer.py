@@ -84,6 +84,11 @@ class Tokenizer:
         return self._names[i]
 
     @property
+    def labels(self) -> list[str]:
+        """What it has learned, where texts are labels, in the order of ids."""
+        return [name.removeprefix(TAG) for name in self._names[len(RESERVED) :]]
+
+    @property
     def space(self) -> list[int]:
         """What stands between two texts, one after the other: the space, where it is a piece of its own."""
         if self._spaced:

@@ -198,6 +198,11 @@ class LabelDecoder(nn.Module):
         found = self.readout.logits(features, ids=self.labels, noise=noise)
         return found if self.temperature == 1.0 else found / self.temperature
 
+    def probabilities(self, source: LabelSource) -> Float[Tensor, "batch labels"]:
+        """Of each label that training data has."""
+        logits = self.logits(source)
+        return logits.sigmoid() if self.config.several else logits.softmax(-1)[:, 1:]
+
     def nll_of(self, logits: Float[Tensor, "batch labels"], targets: Int[Tensor, "batch tgt_len"]) -> Float[Tensor, ""]:
         """−log p of the targets, in nats, summed."""
         if self.config.several:

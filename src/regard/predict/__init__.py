@@ -15,6 +15,7 @@ lines.py        text lines from a stream, with limits
 stream.py       lines in, answers out, a chunk at a time
 formats.py      answers as text, TSV or JSON lines
 calibrate.py    the temperature of a run that decides on labels
+labels.py       the probability of every label
 evaluate.py     outputs against references: scores, intervals, signatures
 """
 

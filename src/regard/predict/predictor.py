@@ -216,6 +216,14 @@ class Predictor:
                 answers[row] = self._finish(hypothesis, read[row].ids, unnamed, attention)
         return answers
 
+    def read(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text as a source; one that is too long is an error."""
+        found = self._read(texts)
+        for i, one in enumerate(found, start=1):
+            if one.problem:
+                raise RegardError(f"text {i}: {one.problem}")
+        return [one.ids for one in found]
+
     def _encode(self, ids: Tensor, lengths: Tensor) -> Sequence[Any]:
         """What the decoder prepares from: a memory, or each model's own."""
         memories = [member.encode(ids, lengths) for member in self.members]

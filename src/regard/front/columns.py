@@ -1,0 +1,81 @@
+"""Lists of texts from what users have: lists, NumPy arrays, pandas columns and frames, `datasets` columns and sets.
+
+A row is a text, or several texts (a lemma and its features, a question and a passage), which become one with tabs
+between, as several source columns of a table do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from regard.data.text import TAG
+from regard.errors import RegardError
+
+SHOWN = 40
+"""Characters of a wrong value that an error shows."""
+
+
+def rows_of(values: Any, name: str) -> list[Any]:
+    """The rows of a column or table; of a table with one column, that column's.
+
+    name   what to call it in errors: `X`, `y`
+    """
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        raise RegardError(f"{name}: {type(values).__name__}, expected a list, an array, a column or a data frame.")
+    columns = _columns(values)
+    if columns is not None:
+        if not columns:
+            raise RegardError(f"{name}: a table without columns.")
+        found = [_plain(column) for column in columns]
+        return found[0] if len(found) == 1 else [tuple(row) for row in zip(*found, strict=True)]
+    found = _plain(values)
+    if getattr(values, "ndim", 1) == 2:
+        return [row[0] if len(row) == 1 else tuple(row) for row in found]
+    return found
+
+
+def texts_of(values: Any, name: str) -> list[str]:
+    """Each row as one text."""
+    return [_text(row, name, i) for i, row in enumerate(rows_of(values, name))]
+
+
+def same_length(X: Sequence[Any], y: Sequence[Any]) -> None:
+    """Refuse two lists that do not go together, and empty ones."""
+    if len(X) != len(y):
+        raise RegardError(f"X has {len(X):,} rows and y {len(y):,}: give one of y for each of X.")
+    if not len(X):
+        raise RegardError("X is empty: give a row at least.")
+
+
+def _columns(values: Any) -> list[Any] | None:
+    """Those of a table, None for what is none."""
+    if isinstance(values, Mapping):
+        return list(values.values())
+    names = getattr(values, "column_names", None)  # datasets.Dataset
+    if isinstance(names, list):
+        return [values[name] for name in names]
+    names = getattr(values, "columns", None)  # pandas and its like
+    if names is not None and getattr(values, "ndim", 2) == 2:
+        return [values[name] for name in names]
+    return None
+
+
+def _plain(column: Any) -> list[Any]:
+    for method in ("tolist", "to_list"):
+        if hasattr(column, method):
+            found: list[Any] = getattr(column, method)()
+            return found
+    return list(column)
+
+
+def _text(row: Any, name: str, i: int) -> str:
+    if isinstance(row, str):
+        return row
+    if isinstance(row, Iterable) and not isinstance(row, bytes | Mapping):
+        parts = list(row)
+        if parts and all(isinstance(part, str) for part in parts):
+            return TAG.join(part.replace(TAG, " ") for part in parts)
+    found = repr(row)
+    shown = found if len(found) <= SHOWN else found[: SHOWN - 1] + "…"
+    raise RegardError(f"{name}: row {i} is {type(row).__name__} {shown}, expected a text (or several texts).")

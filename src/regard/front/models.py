@@ -1,0 +1,219 @@
+"""A class for each task: what it learns from where the user says nothing, and what is its own about rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from regard.data.text import TAG
+from regard.data.tokenizer import EOS
+from regard.errors import RegardError
+from regard.front.columns import rows_of, same_length, texts_of
+from regard.front.estimator import Estimator
+from regard.predict.labels import label_probabilities
+from regard.tasks.write import stream_scores
+
+WORDS = {"tokenizer": "word", "segment": "punctuation", "lowercase": True}
+
+
+class Translator(Estimator):
+    """Sentences to sentences of another language.
+
+    model = regard.Translator().fit(german, english)
+    model.predict(["ein Hund läuft ."])
+    """
+
+    task = "translate"
+    defaults: ClassVar[Mapping[str, Any]] = {"data": {"shared_vocabulary": True}, "model": {"tie": "all"}}
+
+
+class Summarizer(Estimator):
+    """Documents to summaries, headlines or subject lines; names may be copied.
+
+    model = regard.Summarizer().fit(mails, subjects)
+    """
+
+    task = "summarize"
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "data": {
+            "source": {**WORDS, "min_frequency": 3, "unknown": "hash", "truncate": 120},
+            "target": {**WORDS, "min_frequency": 3, "unknown": "hash"},
+            "shared_vocabulary": True,
+        },
+        "model": {"tie": "all", "readout": "copy", "attention": {"coverage": "sum"}},
+    }
+
+
+class Transducer(Estimator):
+    """Words to their pronunciations, inflected forms or transliterations; a row of several texts is a lemma and its
+    features.
+
+    model = regard.Transducer().fit(words, pronunciations)
+    """
+
+    task = "transduce"
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "data": {"source": {"tokenizer": "char"}, "target": {"tokenizer": "char"}},
+        "model": {"embed": 96, "encoder": {"hidden": 128}, "attention": {"dim": 128}, "decoder": {"hidden": 128}},
+    }
+
+    def _data(self, data: dict[str, Any], place: Path) -> dict[str, Any]:
+        found = super()._data(data, place)
+        tags = found.get("source", {}).get("tags", False) or self._tagged
+        return {**found, "source": {**found.get("source", {}), "tags": tags}}
+
+    def _read(self, X: Any, y: Any) -> tuple[list[str], list[str]]:
+        found = super()._read(X, y)
+        self._tagged = any(TAG in text for text in found[0])
+        return found
+
+
+class Classifier(Estimator):
+    """Texts to labels, of any type, or to sets of labels (a list of lists, or an indicator matrix).
+
+        model = regard.Classifier().fit(reviews, ["good", "bad", …])
+        model.predict(["A lovely film."]), model.predict_proba(["A lovely film."]), model.classes_
+
+    `predict` answers with the labels as they were given, in an array.
+    """
+
+    task = "classify"
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "data": {"source": {**WORDS, "truncate": 600}, "max_length": 1000},
+        "model": {"embed": 128, "encoder": {"hidden": 96}, "attention": None},
+    }
+    _estimator_type = "classifier"
+
+    def fit(self, X: Any, y: Any = None, *, X_valid: Any = None, y_valid: Any = None) -> Self:
+        if y is None:
+            raise RegardError("Classifier.fit needs y: the label of each row of X.")
+        rows = rows_of(y, "y")
+        self._matrix = getattr(y, "ndim", 1) == 2 and np.asarray(y).shape[1] > 1
+        self._several = self._matrix or any(_is_set(row) for row in rows)
+        if self._matrix:
+            self.classes_ = np.arange(np.asarray(y).shape[1])
+        else:
+            self.classes_ = np.unique([label for row in rows for label in (row if self._several else [row])])
+        if len(self.classes_) < 2 and not self._several:
+            raise RegardError(f"y has a single label, {self.classes_.tolist()[0]!r}: there is nothing to tell apart.")
+        return super().fit(X, y, X_valid=X_valid, y_valid=y_valid)
+
+    def predict(self, X: Any, **options: Any) -> Any:
+        """The likeliest label of each row, in an array; of sets, all labels that are likelier than not, in a list of
+        lists or an indicator matrix."""
+        if options:
+            raise RegardError(f"Classifier.predict takes no options, found {', '.join(options)}.")
+        found = self.predict_proba(X)
+        if not self._several:
+            return self.classes_[found.argmax(1)]
+        there = found > 0.5
+        return there.astype(int) if self._matrix else [self.classes_[row].tolist() for row in there]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(rows, classes) the probability of each label, in the order of `classes_`; of several, each by itself."""
+        texts = texts_of(X, "X")
+        predictor = self._fitted()
+        found = np.zeros((len(texts), len(self.classes_)))
+        places = {self._name(label): i for i, label in enumerate(self.classes_.tolist())}
+        known = [places[name] for name in predictor.tokenizers["target"].labels]
+        found[:, known] = label_probabilities(predictor, texts).numpy()
+        return found if self._several else found / found.sum(1, keepdims=True)
+
+    def score(self, X: Any, y: Any) -> float:
+        """Accuracy, from 0 to 1, as scikit-learn has it; of sets, of those that are right as a whole."""
+        found, wanted = list(self.predict(X)), rows_of(y, "y")
+        same_length(found, wanted)
+        right = [
+            self._names(self._row(one)) == self._names(self._row(two)) for one, two in zip(found, wanted, strict=True)
+        ]
+        return float(np.mean(right))
+
+    def _read(self, X: Any, y: Any) -> tuple[list[str], list[str]]:
+        return texts_of(X, "X"), [self._names(self._row(row)) for row in rows_of(y, "y")]
+
+    def _row(self, row: Any) -> Any:
+        """Of an indicator matrix the places of its ones."""
+        return np.flatnonzero(row).tolist() if self._matrix else row
+
+    def _names(self, row: Any) -> str:
+        return TAG.join(sorted(self._name(label) for label in row)) if self._several else self._name(row)
+
+    @staticmethod
+    def _name(label: Any) -> str:
+        """A label as a text; `normalize` leaves it as it is."""
+        return " ".join(str(label).split())
+
+    def _data(self, data: dict[str, Any], place: Path) -> dict[str, Any]:
+        return {**super()._data(data, place), "target": {"tokenizer": "labels" if self._several else "label"}}
+
+    def _recipe_values(self, values: dict[str, Any]) -> dict[str, Any]:
+        model = dict(values.get("model", {}))
+        decoder = model.get("decoder", {})
+        decoder = {"type": decoder} if isinstance(decoder, str) else decoder
+        return {**values, "model": {**model, "decoder": {"type": "labels", **decoder, "several": self._several}}}
+
+    def _open(self, path: Path) -> None:
+        super()._open(path)
+        if not hasattr(self, "classes_"):  # of a folder, which knows labels as texts
+            recipe, target = self.run_.recipe, self._fitted().tokenizers["target"]
+            self._several, self._matrix = recipe.data.target.tokenizer == "labels", False
+            self.classes_ = np.array(target.labels)
+
+
+class Writer(Estimator):
+    """Texts to more text: a language model of lines.
+
+        model = regard.Writer().fit(lines)
+        model.predict(["Once upon"])
+
+    `score` is the negative nats per token, so that more is better.
+    """
+
+    task = "write"
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "model": {"encoder": "none", "attention": None, "decoder": {"input_feeding": False}},
+        "train": {"label_smoothing": 0.0},
+        "search": {"method": "sample", "temperature": 0.8},
+    }
+    _supervised = False
+
+    def _read(self, X: Any, y: Any) -> tuple[list[str], list[str]]:
+        """Every row is what is to be written; there is no source."""
+        lines = texts_of(X, "X")
+        return lines, lines
+
+    def _data(self, data: dict[str, Any], place: Path) -> dict[str, Any]:
+        found = super()._data(data, place)
+        kept = {key: found[key] for key in ("root", "cache", "max_bad_fraction")}
+        kept |= {key: value for key, value in found.items() if key == "target"}
+        return {**kept, **{split: {"text": f"{split}.txt"} for split in ("train", "valid")}}
+
+    @staticmethod
+    def _write(place: Path, splits: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+        for name, rows in splits.items():
+            text = "".join(" ".join(line.splitlines()) + "\n" for line, _ in rows)
+            (place / f"{name}.txt").write_text(text, encoding="utf-8")
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The negative of nats per token."""
+        predictor = self._fitted()
+        ids = predictor.tokenizers["target"].encode(texts_of(X, "X"))
+        tokens = np.array([token for line in ids for token in (*line, EOS)], dtype=np.int32)
+        return -stream_scores(predictor.members[0].model, tokens)["nats"]
+
+
+def _is_set(row: Any) -> bool:
+    return isinstance(row, Iterable) and not isinstance(row, str | bytes | Mapping)
+
+
+MODELS: dict[str, type[Estimator]] = {
+    "Translator": Translator,
+    "Summarizer": Summarizer,
+    "Transducer": Transducer,
+    "Classifier": Classifier,
+    "Writer": Writer,
+}
+"""What `regard` offers by these names."""

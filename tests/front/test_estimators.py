@@ -1,0 +1,230 @@
+"""One contract over all estimators, and what is each one's own."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import regard
+from regard.errors import RegardError
+from regard.front import MODELS, Estimator
+
+pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
+
+SMALL: dict[str, Any] = {
+    **{"model.embed": 8, "model.decoder.hidden": 16, "train.threads": 1, "train.warmup": 5},
+    **{"train.epochs": 1, "train.batch_tokens": 200, "train.validate_sentences": 5},
+}
+READS = {"model.encoder.hidden": 8}
+
+
+def rows(name: str, count: int = 60) -> tuple[list[str], Any]:
+    """Words of four letters, and what belongs to them."""
+    draw = random.Random(name)
+    words = [" ".join("".join(draw.choices("abcd", k=4)) for _ in range(draw.randint(1, 4))) for _ in range(count)]
+    if name == "Classifier":
+        return words, [("long" if len(word) > 10 else "short") for word in words]
+    return words, None if name == "Writer" else [word[::-1] for word in words]
+
+
+def build(name: str, **settings: Any) -> Estimator:
+    reads = {} if name == "Writer" else READS
+    attends = {} if name in ("Writer", "Classifier") else {"model.attention.dim": 8}
+    vocabulary = {"data.source.min_frequency": 1, "data.target.min_frequency": 1} if name == "Summarizer" else {}
+    return MODELS[name](settings={**SMALL, **reads, **attends, **vocabulary, **settings})
+
+
+every = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, Estimator]:
+    return {name: build(name).fit(*rows(name)) for name in MODELS}
+
+
+def test_every_model_is_offered_by_name() -> None:
+    assert all(getattr(regard, name) is model and name in regard.__all__ for name, model in MODELS.items())
+    assert len({model.task for model in MODELS.values()}) == len(MODELS)
+
+
+@every
+def test_parameters_are_what_was_given_and_clone_gives_an_equal_model(name: str) -> None:
+    model = build(name)
+    again = clone(model)
+    assert again is not model and again.get_params(deep=False) == model.get_params(deep=False)
+    assert model.get_params()["train__epochs"] == 1
+    assert again.set_params(train__epochs=3, seed=7) is again
+    assert (again.settings or {})["train.epochs"] == 3 and again.seed == 7
+    assert (model.settings or {})["train.epochs"] == 1 and model.seed == 1  # which the clone shares nothing with
+    assert name in repr(model) and "train.epochs" in repr(model)
+    with pytest.raises(RegardError, match=r"has no parameter 'epochs'.*such as train__epochs"):
+        model.set_params(epochs=3)
+
+
+@every
+def test_it_answers_every_row_and_the_same_from_a_folder_and_a_pickle(
+    fitted: dict[str, Estimator], name: str, tmp_path: Path
+) -> None:
+    model, (X, y) = fitted[name], rows(name)
+    options = {"method": "greedy", "max_length": 10} if name != "Classifier" else {}
+    found = list(model.predict(X[:7], **options))
+    assert len(found) == 7
+    assert isinstance(model.score(X[:20], None if y is None else y[:20]), float)
+    folder = model.save(tmp_path / "kept")
+    others = [type(model).load(folder), pickle.loads(pickle.dumps(model))]
+    for other in others:
+        assert list(other.predict(X[:7], **options)) == found
+    assert regard.load(folder).recipe.task == model.task
+    assert not (folder / "checkpoint").exists()
+    with pytest.raises(RegardError, match="is there already"):
+        model.save(folder)
+
+
+@every
+def test_rows_may_be_of_any_kind(fitted: dict[str, Estimator], name: str) -> None:
+    model, (X, _) = fitted[name], rows(name)
+    options = {"method": "greedy", "max_length": 10} if name != "Classifier" else {}
+    texts = X[:5]
+    kinds = [
+        np.array(texts),
+        np.array(texts, dtype=object)[:, None],
+        pd.Series(texts, index=range(10, 15)),
+        pd.DataFrame({"text": texts}),
+        Dataset.from_dict({"text": texts}),
+        Dataset.from_dict({"text": texts})["text"],
+        tuple(texts),
+    ]
+    expected = list(model.predict(texts, **options))
+    for kind in kinds:
+        assert list(model.predict(kind, **options)) == expected, type(kind)
+
+
+@every
+def test_bad_rows(fitted: dict[str, Estimator], name: str) -> None:
+    model = fitted[name]
+    for bad, message in [
+        ("a text", r"X: str, expected a list"),
+        ([1.5], r"X: row 0 is float 1\.5, expected a text"),
+        (["a", None], r"X: row 1 is NoneType None"),
+        (pd.DataFrame(), r"a table without columns"),
+    ]:
+        with pytest.raises(RegardError, match=message):
+            model.predict(bad)
+    with pytest.raises(RegardError, match=r"has learned nothing yet: call fit first"):
+        build(name).predict(["a"])
+    if name != "Writer":
+        with pytest.raises(RegardError, match=r"X has 2 rows and y 1"):
+            build(name).fit(["a", "b"], ["a"] if name != "Classifier" else [["a", "b"]])
+        with pytest.raises(RegardError, match=r"fit needs y"):
+            build(name).fit(["a", "b"])
+    with pytest.raises(RegardError, match=r"settings: data\.train is what fit is given"):
+        build(name, **{"data.train": {"table": "x"}}).fit(*rows(name))
+    with pytest.raises(RegardError, match=r"train\.epoch"):
+        build(name, **{"train.epoch": 3}).fit(*rows(name))
+    with pytest.raises(RegardError, match=r"validation is 2"):
+        MODELS[name](validation=2).fit(*rows(name))
+
+
+@pytest.mark.slow
+@every
+def test_scikit_learn_drives_it(name: str) -> None:
+    X, y = rows(name, 40)
+    assert len(cross_val_score(build(name), X, y, cv=2)) == 2
+
+
+@pytest.mark.slow
+def test_a_pipeline_in_a_grid_search() -> None:
+    X, y = rows("Classifier", 40)
+    name = "Classifier"
+    steps = Pipeline(
+        [("upper", FunctionTransformer(lambda texts: [text.upper() for text in texts])), ("model", build(name))]
+    )
+    grid = GridSearchCV(steps, {"model__model__dropout": [0.0, 0.4]}, cv=2).fit(X, y)
+    assert grid.best_params_["model__model__dropout"] in (0.0, 0.4)
+    assert np.isfinite(grid.cv_results_["mean_test_score"]).all()
+
+
+def test_what_is_validated_on_and_a_folder_that_stays(tmp_path: Path) -> None:
+    X, y = rows("Translator")
+    model = build("Translator").set_params(run=tmp_path / "run").fit(X, y, X_valid=X[:9], y_valid=y[:9])
+    report = json.loads((tmp_path / "run" / "data-report.json").read_text(encoding="utf-8"))
+    assert (report["splits"]["train"]["examples"], report["splits"]["valid"]["examples"]) == (60, 9)
+    assert model.run_.path == tmp_path / "run" and model.run_.status == "finished"
+    few = build("Translator").fit(X[:5], y[:5])
+    assert few.run_.best
+
+
+def test_a_recipe_gives_the_settings_and_not_the_data() -> None:
+    X, y = rows("Transducer")
+    changes = {**SMALL, **READS, "model.attention.dim": 8, "model.encoder.layers": 1, "data.target.remove": None}
+    model = regard.Transducer("transduce-cmudict", settings=changes).fit(X, y)
+    assert model.run_.recipe.data.target.tokenizer == "word" and model.run_.recipe.about.title == ""
+    with pytest.raises(RegardError, match=r"recipe is for task transduce, and Translator does translate"):
+        regard.Translator("transduce-cmudict").fit(X, y)
+
+
+def test_a_lemma_and_its_features() -> None:
+    X, y = rows("Transducer")
+    table = pd.DataFrame({"lemma": X, "features": ["V;PST"] * len(X)})
+    model = build("Transducer").fit(table, y)
+    assert model.run_.recipe.data.source.tags and len(model.predict(table[:3], method="greedy")) == 3
+
+
+def test_labels_come_back_as_they_were_given() -> None:
+    X, _ = rows("Classifier")
+    for labels in ([1, 0], [2.5, -1.0], [True, False], ["two words", "b"]):
+        y = [labels[len(text) > 10] for text in X]
+        model = build("Classifier").fit(X, y)
+        found = model.predict(X)
+        assert found.dtype == np.asarray(y).dtype and set(found.tolist()) <= set(labels)
+        probabilities = model.predict_proba([*X, ""])
+        assert probabilities.shape == (len(X) + 1, 2)
+        np.testing.assert_allclose(probabilities.sum(1), 1.0, rtol=1e-6)
+        assert (model.classes_[probabilities[:-1].argmax(1)] == found).all()
+    with pytest.raises(RegardError, match="has a single label, 'a'"):
+        build("Classifier").fit(X, ["a"] * len(X))
+
+
+def test_sets_of_labels_as_lists_and_as_a_matrix() -> None:
+    X, _ = rows("Classifier")
+    sets = [["a"] * ("a" in text) + ["long"] * (len(text) > 10) for text in X]
+    model = build("Classifier").fit(X, sets)
+    assert model.classes_.tolist() == ["a", "long"] and all(set(each) <= {"a", "long"} for each in model.predict(X))
+    matrix = np.array([["a" in each, "long" in each] for each in sets], dtype=int)
+    model = build("Classifier").fit(X, matrix)
+    found = model.predict(X)
+    assert found.shape == matrix.shape and set(found.ravel().tolist()) <= {0, 1}
+    assert 0.0 <= model.score(X, matrix) <= 1.0 and model.score(X, found) == 1.0
+
+
+def test_a_notebook_shows_what_was_looked_at(fitted: dict[str, Estimator]) -> None:
+    X, _ = rows("Translator")
+    answers = fitted["Translator"].explain([*X[:2], "<b>", ""], method="greedy")
+    page = answers._repr_html_()
+    assert page.count("<details>") >= 1 and "background:rgb" in page and "&lt;b&gt;" in page and "<b>" in page
+    plain = fitted["Translator"].predict(X, method="greedy")
+    assert "and 40 more" in plain._repr_html_() and plain.details is None
+    assert answers.details is not None and answers.details[0].attention is not None
+
+
+def test_the_score_of_a_writer_is_what_evaluation_says(fitted: dict[str, Estimator], tmp_path: Path) -> None:
+    from regard.predict.evaluate import evaluate, split_examples
+
+    X, _ = rows("Writer")
+    model = fitted["Writer"]
+    (tmp_path / "test.txt").write_text("".join(line + "\n" for line in X), encoding="utf-8")
+    predictor = regard.load(model.run_.path, overrides=[f"data.test.text={tmp_path / 'test.txt'}"])
+    told = evaluate(predictor, split_examples(predictor, "test")).perplexity.value
+    assert model.score(X) == pytest.approx(-np.log(told), rel=1e-5)
