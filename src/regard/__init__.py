@@ -27,6 +27,7 @@ _HOMES = {
     "SearchConfig": "regard.decode.config",
     "Hypothesis": "regard.decode.outputs",
     "METRICS": "regard.score",
+    "from_hub": "regard.export",
     **dict.fromkeys(("Translator", "Summarizer", "Transducer", "Classifier", "Writer"), "regard.front"),
 }
 
@@ -44,6 +45,7 @@ __all__ = [
     "Translator",
     "Writer",
     "__version__",
+    "from_hub",
     "load",
     "load_recipe",
     "search",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from regard.decode.outputs import Hypothesis
     from regard.decode.search import search
     from regard.errors import RegardError
+    from regard.export import from_hub
     from regard.front import Classifier, Summarizer, Transducer, Translator, Writer
     from regard.predict import Predictor, load
     from regard.recipe import Recipe, load_recipe

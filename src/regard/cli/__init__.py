@@ -35,6 +35,7 @@ COMMANDS = {
     "shortlist": ("regard.cli.shortlist", "Learn which words a sentence suggests, for faster answers."),
     "calibrate": ("regard.cli.calibrate", "Make probabilities of labels what they say."),
     "compare": ("regard.cli.compare", "Say which of two runs is better, and how sure that is."),
+    "push": ("regard.cli.push", "Share a run with its model card, on the hub or in a folder."),
     "list": ("regard.cli.parts", "The parts a recipe can choose from."),
 }
 """Name: (module with the function `command`, one line of help), in the order in which a user meets them."""
