@@ -29,7 +29,7 @@ from regard.recipe import Recipe, difference, load_recipe
 from regard.train.runfolder import Run
 
 POLL_SECONDS = 1.0
-FAMILIES = ("g2p", "inflection")
+FAMILIES = ("g2p", "inflection", "folds")
 """Results that are of many runs."""
 Name = tuple[str, str]
 """Language, and which of its recipes."""

@@ -16,7 +16,7 @@ if not (REPOSITORY / "benchmarks").is_dir():  # in an unpacked sdist
     pytest.skip("the benchmarks are not here", allow_module_level=True)
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import fingerprint, g2p, inflection, many, results, transfer  # noqa: E402
+from benchmarks import fingerprint, folds, g2p, inflection, many, results, transfer  # noqa: E402
 
 from regard.errors import RegardError  # noqa: E402
 from regard.recipe import Recipe  # noqa: E402
@@ -124,3 +124,29 @@ def test_what_cannot_be_asked_for(
     with pytest.raises(SystemExit) as error:
         run_with(monkeypatch, g2p, "ady", "--keep", tmp_path, *more)
     assert said in str(error.value) + capsys.readouterr().err
+
+
+def test_folds_are_disjoint_and_each_is_learned_by_the_others(
+    trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tested = []
+    for k in range(folds.FOLDS):
+        data = folds.fold("classify-rt-polarity", k, []).data
+        parts = [hundredths(split.percent) for split in (data.train, data.valid, data.test) if split]
+        assert sorted(map(len, parts)) == [10, 10, 80] and len(set().union(*parts)) == 100
+        tested.append(parts[2])
+    assert len(set().union(*tested)) == 100
+    run_with(monkeypatch, folds, "classify-rt-polarity", "--keep", tmp_path / "runs", "--test")
+    assert len(trained) == folds.FOLDS and "means over 10 folds" in capsys.readouterr().out
+    [path] = (tmp_path / "results").iterdir()
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["means"]["test"]["accuracy"] == 11.0  # of one run of seed 1, as made up above
+    assert [each["recipe_name"] for each in many.records_of(record)] == ["classify-rt-polarity"]
+    with pytest.raises(RegardError, match="its splits name different files"):
+        folds.fold("classify-imdb", 0, [])
+
+
+def hundredths(percent: tuple[int, int] | None) -> set[int]:
+    assert percent is not None
+    low, high = percent
+    return set(range(low, high)) if low < high else {*range(low, 100), *range(high)}

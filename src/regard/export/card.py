@@ -42,7 +42,7 @@ def model_card(run: Run, name: str, *, scores: str | Path | None = None) -> str:
     parts = [
         "---\n" + write_yaml(_metadata(recipe, name, measured)).strip() + "\n---",
         f"# {recipe.about.title or name}",
-        f"A model of {TASKS[recipe.task].summary.partition(' (')[0]}, {start.get('parameters', 0):,} parameters, "
+        f"A model for {TASKS[recipe.task].summary.partition(' (')[0]}, {start.get('parameters', 0):,} parameters, "
         f"trained with [Regard](https://pypi.org/project/regard) {start.get('regard', '')}.",
         "## Use it\n\n" + _use(recipe, name),
         "## What it learned from\n\n" + _data(recipe, start),
