@@ -17,6 +17,7 @@ from regard.decode.cache import CachedDecoder
 from regard.decode.embedding import Embedding
 from regard.decode.engine import Encode
 from regard.decode.packed import PackedDecoder
+from regard.decode.packed_labels import PackedLabelDecoder
 from regard.decode.protocol import Decoder
 from regard.decode.shortlist import Shortlist
 from regard.encode import OPTIONAL_ENCODERS, Memory, segment_ids
@@ -108,10 +109,15 @@ class Seq2Seq(nn.Module):
         Packed weights are copies: ask anew after an update.
         """
         suggested = shortlist is None or self.config.encoder.type != "none"  # nothing suggests no words
-        if suggested and packs_encoder(self.encoder) and PackedDecoder.takes(self.decoder):
-            linear = Int8Linear if int8 else PackedLinear
-            encode = _Encode(self.source_embedding, pack_encoder(self.encoder, linear))
-            return encode, self._with_cache(PackedDecoder(self.decoder, linear, shortlist))
+        linear = Int8Linear if int8 else PackedLinear
+        decoder: Decoder | None = None
+        if suggested and packs_encoder(self.encoder):
+            if PackedDecoder.takes(self.decoder):
+                decoder = self._with_cache(PackedDecoder(self.decoder, linear, shortlist))
+            elif shortlist is None and PackedLabelDecoder.takes(self.decoder):
+                decoder = PackedLabelDecoder(self.decoder, linear)
+        if decoder is not None:
+            return _Encode(self.source_embedding, pack_encoder(self.encoder, linear)), decoder
         if int8 or shortlist is not None:
             what = "int8" if int8 else "shortlist"
             raise RegardError(

@@ -14,17 +14,21 @@ from regard.data.config import BYTES, SPECIALS
 from regard.data.tokenizer import BOS, EOS, PAD, UNK
 from regard.decode import LabelDecoder, SearchConfig, search
 from regard.decode.embedding import Embedding
+from regard.decode.packed_labels import PackedLabelDecoder
 from regard.decode.readout import SoftmaxReadout
 from regard.encode import Hierarchical
+from regard.encode.packed import pack_encoder, packs_encoder
 from regard.model_config import ModelConfig
+from regard.ops import native
 from regard.ops.noise import Noise
+from regard.ops.packed import PackedLinear
 
 FIRST = SPECIALS + BYTES
 LABELS = 4
 SETS = [each for count in range(LABELS + 1) for each in itertools.combinations(range(LABELS), count)]
 
 
-def build(pooling="attention", dropout=0.0, memory_dim=MEMORY, **config):
+def build(pooling="attention", dropout=0.0, memory_dim=MEMORY, summary_size=6, **config):
     torch.manual_seed(1)
     embedding = Embedding(FIRST + LABELS, EMBED)
     sizes = {"attention": {"dim": 8}, "structured": {"dim": 8, "hops": 2}}
@@ -36,7 +40,7 @@ def build(pooling="attention", dropout=0.0, memory_dim=MEMORY, **config):
         readout=SoftmaxReadout(HIDDEN, embedding, tied=True),
         attention=None,
         memory_dims=[memory_dim],
-        summary_size=6,
+        summary_size=summary_size,
         dropout=dropout,
     ).double()
     with torch.no_grad():
@@ -202,3 +206,34 @@ def test_what_it_cannot_do_is_refused():
         ModelConfig.model_validate({"decoder": "labels"})
     assert ModelConfig.model_validate({"decoder": "labels", "attention": "none"}).attention is None
     assert Attention.Config() is not None
+
+
+@pytest.mark.skipif(native.kernels() is None, reason="no kernels for this machine: no compiler, or no AVX2")
+@pytest.mark.parametrize("pooling", ["attention", "structured", "max", "last"])
+@pytest.mark.parametrize("several", [False, True])
+def test_packed_is_the_same_to_rounding_and_the_same_bits_in_any_batch(pooling, several, no_shape_checks):
+    torch.manual_seed(3)
+    encoder = Hierarchical(
+        Hierarchical.Config(hidden=8, pooling={"type": "attention", "dim": 8}), input_size=8
+    ).requires_grad_(False)
+    decoder = build(pooling, several=several, memory_dim=encoder.dim, summary_size=encoder.summary_size)
+    decoder.float().requires_grad_(False)
+    decoder.temperature = 1.7
+    assert packs_encoder(encoder) and PackedLabelDecoder.takes(decoder)
+    packed_encoder, packed = pack_encoder(encoder, PackedLinear), PackedLabelDecoder(decoder)
+    lengths = torch.tensor([9, 4, 7, 1])
+    x = torch.randn(4, 9, 8)
+    levels = (torch.arange(9) // 3).expand(4, 1, 9).contiguous()
+    source = packed.prepare([packed_encoder(x, lengths, levels=levels)])
+    expected = decoder.prepare([encoder(x, lengths, levels=levels)])
+    torch.testing.assert_close(packed.logits(source), decoder.logits(expected), atol=1e-5, rtol=1e-5)
+    for tokens in (torch.full((4,), BOS), torch.full((4,), FIRST)):
+        output, _ = packed.step(tokens, packed.start(source), source)
+        plain, _ = decoder.step(tokens, decoder.start(expected), expected)
+        torch.testing.assert_close(output.scores, plain.scores, atol=1e-5, rtol=1e-5)
+    if expected.weights is not None:
+        torch.testing.assert_close(source.weights, expected.weights, atol=1e-6, rtol=1e-5)
+    for row in range(4):
+        end = int(lengths[row])
+        alone = packed_encoder(x[row : row + 1, :end], lengths[row : row + 1], levels=levels[row : row + 1, :, :end])
+        assert torch.equal(packed.logits(packed.prepare([alone]))[0], packed.logits(source)[row])

@@ -48,9 +48,7 @@ def decode_sentences(
     alone = row_multiple(decoder) == 1
     if alone:  # something for every thread
         batch_sentences = min(batch_sentences, max(1, -(-len(sources) // torch.get_num_threads())))
-        batches = list(sorted_batches([len(source) for source in sources], batch_sentences))
-    else:
-        batches = list(equal_length_batches(list(map(layout, sources)), batch_sentences))
+    batches = batches_for(decoder, sources, batch_sentences)
 
     @torch.inference_mode()  # which a thread of its own does not inherit
     def decode(rows: list[int]) -> list[list[Hypothesis]]:
@@ -86,6 +84,13 @@ def _threads(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C only the batches under way are waited for
         torch.set_num_threads(before)  # MKL's count is the process's
+
+
+def batches_for(decoder: Decoder, sources: Sequence[Sequence[int]], batch_sentences: int) -> list[list[int]]:
+    """Positions that go together: as they come by length where a decoder's rows are alone, else of one layout."""
+    if row_multiple(decoder) == 1:
+        return list(sorted_batches([len(source) for source in sources], batch_sentences))
+    return list(equal_length_batches(list(map(layout, sources)), batch_sentences))
 
 
 def sorted_batches(lengths: Sequence[int], batch_sentences: int) -> Iterator[list[int]]:

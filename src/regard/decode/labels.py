@@ -45,6 +45,18 @@ class LabelSource(Counted):
         return LabelSource(*(None if part is None else part.index_select(0, rows) for part in parts))  # type: ignore[arg-type]
 
 
+def label_source(memory: Memory, pooled: Pooled) -> LabelSource:
+    """What was pooled, with the weights of the tokens: of a memory of sentences, each word's share in its own."""
+    weights, valid = None if pooled.weights is None else pooled.weights.mean(1), memory.src_valid
+    if memory.owner is not None:  # steps are sentences, and what is shown are words
+        valid = memory.owner >= 0
+        known = weights is not None and memory.share is not None
+        weights = (
+            cast(Tensor, weights).gather(1, memory.owner.clamp(min=0)) * cast(Tensor, memory.share) if known else None
+        )
+    return LabelSource(pooled.vector, weights, pooled.penalty, valid)
+
+
 class LabelDecoder(nn.Module):
     """A memory is pooled to a vector, and a perceptron scores the labels.
 
@@ -119,16 +131,7 @@ class LabelDecoder(nn.Module):
 
     def prepare(self, memories: Sequence[Memory]) -> LabelSource:
         (memory,) = memories
-        pooled = cast(Pooled, self.pooling(memory))
-        weights, valid = None if pooled.weights is None else pooled.weights.mean(1), memory.src_valid
-        if memory.owner is not None:  # steps are sentences, and what is shown are words
-            valid = memory.owner >= 0
-            share = memory.share
-            if weights is not None and share is not None:
-                weights = weights.gather(1, memory.owner.clamp(min=0)) * share
-            else:
-                weights = None
-        return LabelSource(pooled.vector, weights, pooled.penalty, valid)
+        return label_source(memory, cast(Pooled, self.pooling(memory)))
 
     def start(self, source: LabelSource, beam: int = 1) -> State:
         """`last`: the column after that of the last label."""
@@ -136,8 +139,14 @@ class LabelDecoder(nn.Module):
 
     def step(self, tokens: Int[Tensor, "rows"], state: State, source: LabelSource) -> tuple[StepOutput, State]:
         """Read one token a row, score the next."""
+        return self.step_from(self.logits(source), tokens, state, source)
+
+    def step_from(
+        self, logits: Float[Tensor, "batch labels"], tokens: Int[Tensor, "rows"], state: State, source: LabelSource
+    ) -> tuple[StepOutput, State]:
+        """The same from the source's logits, whatever computed them."""
         beam = len(tokens) // source.rows
-        scores = self.logits(source).repeat_interleave(beam, 0)
+        scores = logits.repeat_interleave(beam, 0)
         known = self._columns(tokens)
         last = torch.where(tokens == BOS, state["last"], known + 1)
         after = self._after(scores, last) if self.config.several else self._once(scores, tokens != BOS)
@@ -198,9 +207,8 @@ class LabelDecoder(nn.Module):
         found = self.readout.logits(features, ids=self.labels, noise=noise)
         return found if self.temperature == 1.0 else found / self.temperature
 
-    def probabilities(self, source: LabelSource) -> Float[Tensor, "batch labels"]:
+    def probabilities(self, logits: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch labels"]:
         """Of each label that training data has."""
-        logits = self.logits(source)
         return logits.sigmoid() if self.config.several else logits.softmax(-1)[:, 1:]
 
     def nll_of(self, logits: Float[Tensor, "batch labels"], targets: Int[Tensor, "batch tgt_len"]) -> Float[Tensor, ""]:

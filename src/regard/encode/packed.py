@@ -105,10 +105,7 @@ class PackedHierarchical:
         assert self.takes(encoder), "ask `takes` first"
         self.config = encoder.config
         self.recurrences = [PackedBiRNN(cast(BiRNN, each), linear) for each in encoder.recurrences]
-        self.poolings: list[Callable[[Memory], Pooled]] = [
-            PackedAttentionPooling(each, linear) if isinstance(each, AttentionPooling) else each
-            for each in encoder.poolings
-        ]
+        self.poolings = [pack_pooling(each, linear) for each in encoder.poolings]
 
     @staticmethod
     def takes(encoder: object) -> bool:
@@ -116,7 +113,7 @@ class PackedHierarchical:
         return (
             type(encoder) is Hierarchical
             and all(map(PackedBiRNN.takes, encoder.recurrences))
-            and all(map(_pools_alone, encoder.poolings))
+            and all(map(packs_pooling, encoder.poolings))
         )
 
     def __call__(
@@ -129,7 +126,12 @@ class PackedHierarchical:
         return read_levels(self.recurrences, self.poolings, self.config, x, lengths, levels).memory
 
 
-def _pools_alone(pooling: object) -> bool:
+def pack_pooling(pooling: object, linear: Linear) -> Callable[[Memory], Pooled]:
+    """A pooling whose rows are alone; ask `packs_pooling` first."""
+    return PackedAttentionPooling(pooling, linear) if isinstance(pooling, AttentionPooling) else cast(Any, pooling)
+
+
+def packs_pooling(pooling: object) -> bool:
     """Whether a row's vector does not depend on the others': sums over steps by torch do."""
     if type(pooling) in (AttentionPooling, StructuredPooling):
         return PackedAttentionPooling.takes(cast(AttentionPooling, pooling))

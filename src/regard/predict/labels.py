@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from regard.decode.engine import equal_length_batches, layout, prepare_sources
-from regard.decode.labels import LabelDecoder
+from regard.decode.engine import batches_for, prepare_sources
 from regard.errors import RegardError
 from regard.predict.predictor import BATCH, Predictor
 
@@ -25,9 +24,9 @@ def label_probabilities(predictor: Predictor, texts: Sequence[str], *, batch: in
         raise RegardError(f"label_probabilities: a run of task {predictor.recipe.task} has no labels.")
     read = predictor.read(texts)
     found = torch.zeros(len(read), len(predictor.tokenizers["target"].labels), dtype=torch.float64)
-    for rows in equal_length_batches([layout(ids) for ids in read], batch):
-        for member in predictor.members:
-            decoder = cast(LabelDecoder, member.decoder)
+    for member in predictor.members:
+        decoder: Any = member.decoder
+        for rows in batches_for(decoder, read, batch):
             source = prepare_sources(member.encode, decoder, [read[row] for row in rows], member.device)
-            found[rows] += decoder.probabilities(source).double().cpu() / len(predictor.members)
+            found[rows] += decoder.probabilities(decoder.logits(source)).double().cpu() / len(predictor.members)
     return found
