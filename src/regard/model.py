@@ -130,7 +130,8 @@ class Seq2Seq(nn.Module):
     @property
     def attends(self) -> bool:
         """Whether it can say what it looked at."""
-        return self.config.attention is not None or bool(getattr(self.decoder, "attends", False))
+        head = bool(getattr(self.decoder, "attends", False))
+        return self.config.attention is not None or (head and self.encoder.shows)
 
     @property
     def teller(self) -> Any:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from regard.data import prepare as prepare_module
 from regard.data.config import DataConfig, SplitConfig
 from regard.data.files import MAX_LINE_BYTES
-from regard.data.prepare import prepare
+from regard.data.prepare import learn_tokenizers, prepare
 from regard.data.read import Example, Problems, hundredth, read_split
 from regard.errors import RegardError
 
@@ -347,3 +348,46 @@ def test_real_data(data_root: Path) -> None:
     problems = Problems()
     assert len(read(words, training=False, problems=problems)) == 126_052
     assert (problems.lines, problems.bad) == (135_166, 0)
+
+
+def test_arff(tmp_path: Path) -> None:
+    rows = [
+        "'It\\'s, so\\n', 1",
+        "plain , 0",
+        '"two words",1 ',
+        "{0 'x', 1 b}",
+        "'abc' def, 1",
+        "'abc'def, 1",
+        "?, 1",
+        "one",
+    ]
+    head = "% a comment\n@relation r\n\n@ATTRIBUTE 'the text' string\n@attribute class {0,1}\n\n@data\n"
+    (tmp_path / "d.arff").write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    problems = Problems()
+    data = config(
+        tmp_path, split={"table": "d.arff"}, source_column="the text", target_column="class", max_bad_fraction=1
+    )
+    found = [(one.source, one.targets[0]) for one in read_split(data.train, data, problems=problems)]
+    assert found == [("It's, so\n", "1"), ("plain", "0"), ("two words", "1")]
+    assert problems.bad == 5 and [each.split(": ")[1].split(";")[0].split(" that")[0] for each in problems.first] == [
+        "a sparse row", "a quotation mark", "a quotation mark", "a missing value", "1 columns, expected 2"
+    ]  # fmt: skip
+    (tmp_path / "e.arff").write_text("text,label\n", encoding="utf-8")
+    with pytest.raises(RegardError, match="no line says @data"):
+        read(config(tmp_path, split={"table": "e.arff"}))
+
+
+def test_an_empty_file_of_a_class_is_a_bad_line_and_every_label_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(40):
+        place = tmp_path / f"label{i % 2}"
+        place.mkdir(exist_ok=True)
+        (place / f"{i}.txt").write_text("" if i == 3 else f"text {i}\n" * 3, encoding="utf-8")
+    monkeypatch.setattr(prepare_module, "VOCABULARY_LINES", 20)
+    classes = {"classes": {f"label{k}": f"label{k}" for k in (0, 1)}}
+    data = config(tmp_path, split=classes, target={"tokenizer": "label"}, max_bad_fraction=0.1)
+    assert learn_tokenizers(data)["target"].labels == ["label0", "label1"]
+    problems = Problems()
+    assert len(list(read_split(data.train, data, training=True, problems=problems))) == 39
+    assert problems.bad == 1

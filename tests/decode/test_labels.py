@@ -12,10 +12,11 @@ from regard.attend import POOLINGS, Attention
 from regard.attend.memory import Memory
 from regard.data.config import BYTES, SPECIALS
 from regard.data.tokenizer import BOS, EOS, PAD, UNK
-from regard.decode import LabelDecoder, SearchConfig, search
+from regard.decode import Ensemble, LabelDecoder, SearchConfig, search
 from regard.decode.embedding import Embedding
 from regard.decode.packed_labels import PackedLabelDecoder
 from regard.decode.readout import SoftmaxReadout
+from regard.decode.sets import likeliest_sets
 from regard.encode import Hierarchical
 from regard.encode.packed import pack_encoder, packs_encoder
 from regard.model_config import ModelConfig
@@ -186,8 +187,11 @@ def test_labels_never_seen_share_a_score_and_nothing_breaks():
     assert torch.isfinite(found).all() and (found[:, 0] < 0).all()
     loss = decoder.loss(source, inputs, spelled, spelled != PAD)
     torch.testing.assert_close(loss.nll, -output.scores[:, UNK].sum())
+    torch.testing.assert_close(found[:, 1:], torch.zeros(2, 2, dtype=torch.float64))
     several = build(several=True)
     source = several.prepare([memory()])
+    told, _ = several.forced(source, inputs, spelled)
+    torch.testing.assert_close(told.sum(1), log_prob(several, source, (), ()))
     missing = several.loss(source, inputs, spelled, spelled != PAD)
     torch.testing.assert_close(missing.loss, -log_prob(several, source, (), ()).sum())
 
@@ -237,3 +241,40 @@ def test_packed_is_the_same_to_rounding_and_the_same_bits_in_any_batch(pooling, 
         end = int(lengths[row])
         alone = packed_encoder(x[row : row + 1, :end], lengths[row : row + 1], levels=levels[row : row + 1, :, :end])
         assert torch.equal(packed.logits(packed.prepare([alone]))[0], packed.logits(source)[row])
+
+
+def brute_force(odds):
+    """Every set with its log-probability, the likeliest first."""
+    terms = torch.stack([F.logsigmoid(-odds), F.logsigmoid(odds)])
+    scored = {
+        each: sum(terms[int(i in each), i].item() for i in range(len(odds)))
+        for count in range(len(odds) + 1)
+        for each in itertools.combinations(range(len(odds)), count)
+    }
+    return sorted(scored.items(), key=lambda one: -one[1])
+
+
+def test_likeliest_sets_against_all_of_them():
+    odds = torch.randn(3, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64) * 2
+    valid = torch.ones(3, 2, dtype=torch.bool)
+    for row, found in enumerate(likeliest_sets(odds, valid, None, 70)):
+        expected = brute_force(odds[row])
+        assert len(found) == 64
+        assert [one.log_prob for one in found] == pytest.approx([score for _, score in expected])
+        assert {tuple(token - FIRST for token in one.tokens) for one in found[:5]} == {each for each, _ in expected[:5]}
+
+
+def test_many_unlikely_labels_are_none_of_them():
+    """Each by itself at 5 %: of ninety the first to come is likelier than that none does, and none is right."""
+    odds = torch.full((1, 90), math.log(0.05 / 0.95))
+    [[best]] = likeliest_sets(odds, torch.ones(1, 1, dtype=torch.bool), None, 1)
+    assert best.tokens == [] and best.log_prob == pytest.approx(90 * math.log(0.95), rel=1e-5)
+
+
+def test_several_models_decide_by_the_mean_of_their_probabilities():
+    one, two = build(several=True), build("mean", several=True)
+    both = Ensemble([one, two])
+    source = both.prepare([[memory()], [memory()]])
+    mean = sum(decoder.logits(part).sigmoid() for decoder, part in zip(both.decoders, source.parts, strict=True)) / 2
+    for row, [best] in enumerate(search(both, source, SearchConfig(length_penalty=0.0))):
+        assert [token - FIRST for token in best.tokens] == (mean[row] > 0.5).nonzero()[:, 0].tolist()

@@ -162,6 +162,8 @@ def test_what_is_validated_on_and_a_folder_that_stays(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "run" / "data-report.json").read_text(encoding="utf-8"))
     assert (report["splits"]["train"]["examples"], report["splits"]["valid"]["examples"]) == (60, 9)
     assert model.run_.path == tmp_path / "run" and model.run_.status == "finished"
+    with pytest.raises(RegardError, match=r"holds a run, which another fit would not change"):
+        model.fit(X, y)
     few = build("Translator").fit(X[:5], y[:5])
     assert few.run_.best
 
@@ -193,6 +195,18 @@ def test_labels_come_back_as_they_were_given() -> None:
         assert probabilities.shape == (len(X) + 1, 2)
         np.testing.assert_allclose(probabilities.sum(1), 1.0, rtol=1e-6)
         assert (model.classes_[probabilities[:-1].argmax(1)] == found).all()
+    mixed = build("Classifier").fit(X, [(1, 1.5)[len(text) > 10] for text in X])
+    assert set(mixed.predict(X).tolist()) <= {1.0, 1.5}
+    composed = build("Classifier").fit(X, [("e\u0301te\u0301", "b")[len(text) > 10] for text in X])
+    assert set(composed.predict(X).tolist()) <= {"e\u0301te\u0301", "b"}
+    for bad, message in [
+        (["a", None], "row 1 has no label"),
+        (["a", float("nan")], "row 1 has no label"),
+        (["", "a"], "row 0 has no label"),
+        (["a  b", "a b"], "which are one once cleaned"),
+    ]:
+        with pytest.raises(RegardError, match=message):
+            build("Classifier").fit(X[:2], bad)
     with pytest.raises(RegardError, match="has a single label, 'a'"):
         build("Classifier").fit(X, ["a"] * len(X))
 

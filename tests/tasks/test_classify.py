@@ -167,7 +167,7 @@ def test_a_file_or_a_folder_for_each_label(tmp_path: Path) -> None:
         ({"data": {"source": TEXT}}, r"set data\.source\.sentences to the language of documents"),
         (
             {"data": {"target_column": "labels", "max_bad_fraction": 1}},
-            r"examples have several labels, the first good, long: set data\.target",
+            r"a text has several labels, good, long: set data\.target",
         ),
         ({"data": {"encoding": "utf-16"}}, r"'utf-16' is no encoding that has lines as ASCII has"),
         ({"train": {"metric": "bleu"}}, r"does not report 'bleu'"),

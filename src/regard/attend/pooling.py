@@ -157,6 +157,9 @@ def overlap(weights: Float[Tensor, "batch hops steps"]) -> Float[Tensor, "batch"
     return (alike - torch.eye(alike.shape[1], dtype=alike.dtype, device=alike.device)).square().sum((1, 2))
 
 
+WEIGHTED = ("attention", "structured", "mean")
+"""The poolings that say what each step counted."""
+
 POOLINGS = {
     "attention": AttentionPooling,
     "structured": StructuredPooling,

@@ -140,15 +140,25 @@ def read_arff(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterat
         elif not line.strip() or line.startswith("%"):
             continue
         elif wanted is not None:
-            cells = [_unescaped(cell.strip()) for cell in _ARFF_CELLS.findall(line + ",")]
-            right = len(cells) == len(names)
-            yield number, tuple(cells[i] for i in wanted) if right else Bad(f"{len(cells)} columns, not {len(names)}")
+            yield number, _arff_row(line, wanted, len(names))
         elif line.lower().startswith("@attribute"):
             names.append(_unescaped(_ARFF_NAME.findall(line.split(None, 1)[-1])[0]))
         elif line.lower().startswith("@data"):
             wanted = [names.index(named(column, names, str(path))) for column in columns]
     if wanted is None:
         raise RegardError(f"{path}: no line says @data, so this is no ARFF file: name another one or set data.format.")
+
+
+def _arff_row(line: str, wanted: list[int], width: int) -> tuple[str, ...] | Bad:
+    if line.lstrip().startswith("{"):
+        return Bad("a sparse row; expected a value for each attribute, with commas between")
+    cells = [cell.strip() for cell in _ARFF_CELLS.findall(line + ",")]
+    if len(cells) != width:
+        return Bad(f"{len(cells)} columns, expected {width}")
+    for cell in (cells[i] for i in wanted):
+        if cell == "?" or (cell[:1] in ("'", '"') and _ARFF_QUOTED.fullmatch(cell) is None):
+            return Bad("a missing value" if cell == "?" else f"a quotation mark that is not closed: {cell[:40]}")
+    return tuple(_unescaped(cells[i]) for i in wanted)
 
 
 READERS: dict[str, Reader] = {
@@ -309,8 +319,9 @@ def _bad(covered: range, reason: str) -> Iterator[tuple[int, Bad]]:
         yield number, Bad(reason if number == covered[0] else f"in the record from line {covered[0]}: {reason}")
 
 
-_ARFF_NAME = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\S*""")
-_ARFF_CELLS = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,]*)\s*,""")
+_QUOTED = r"'(?:[^'\\]|\\.)*'" + r'|"(?:[^"\\]|\\.)*"'
+_ARFF_QUOTED, _ARFF_NAME = re.compile(_QUOTED), re.compile(rf"{_QUOTED}|\S*")
+_ARFF_CELLS = re.compile(rf"\s*({_QUOTED}|[^,]*)\s*,")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 

@@ -135,6 +135,7 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
         for i, example in enumerate(read_split(data.train, data, training=True, about=about)):
             if i % every == 0:
                 words["source"].update(_source_words(example.source, data.source, paradigms))
+            if i % every == 0 or data.target.labelled:  # every label there is
                 words["target"].update(words_of(example.targets[0], data.target))
         for counted in words.values():
             del counted[""]
@@ -296,7 +297,12 @@ def _lines(split: SplitConfig, data: DataConfig, about: object) -> int:
     if split.hub is not None:
         return len(load_hub(split, data, about))
     count, parquet = 0, _parquet_files(split, data, about)
-    for path in split_files(split.model_copy(update={"target": None}), data, about):
+    for name in split.model_copy(update={"target": None}).files():
+        inside = members(name, data.root) if split.classes else None
+        if inside is not None:
+            count += len(inside)
+            continue
+        path = find(name, data.root, about)
         count += parquet_rows(path) if path in parquet else sum(1 for _ in raw_lines(path))
     return count
 

@@ -43,6 +43,11 @@ class EnsembleSource:
         """The first model's, whose source lengths set the length limits."""
         return self.parts[0].valid
 
+    @property
+    def weights(self) -> Tensor | None:
+        """The mean of what heads of labels looked at, if all did at the same steps."""
+        return _mean_of([part.weights for part in self.parts])
+
     def select(self, rows: Tensor) -> EnsembleSource:
         return EnsembleSource(tuple(part.select(rows) for part in self.parts))
 
@@ -64,6 +69,14 @@ class Ensemble:
     def rows_alone(self) -> bool:
         """Whether every model's rows are."""
         return all(getattr(decoder, "rows_alone", False) for decoder in self.decoders)
+
+    def log_odds(self, source: EnsembleSource) -> Tensor | None:
+        """Of each label, by the mean of the probabilities; None where outputs are no sets."""
+        pairs = zip(self.decoders, source.parts, strict=True)
+        found = [decoder.log_odds(part) if hasattr(decoder, "log_odds") else None for decoder, part in pairs]
+        if any(odds is None for odds in found):
+            return None
+        return torch.stack([odds.double().sigmoid() for odds in found if odds is not None]).mean(0).logit()
 
     def prepare(self, memories: Sequence[Sequence[Any]]) -> EnsembleSource:
         """For each model the memories that it reads."""
@@ -106,7 +119,11 @@ def _mean(outputs: Sequence[StepOutput]) -> Tensor:
 
 def _mean_weights(outputs: Sequence[StepOutput]) -> Tensor | None:
     """The mean attention, if all models look back over the same source steps."""
-    weights = [output.weights for output in outputs if output.weights is not None]
-    if len(weights) < len(outputs) or len({one.shape for one in weights}) > 1:
+    return _mean_of([output.weights for output in outputs])
+
+
+def _mean_of(each: Sequence[Tensor | None]) -> Tensor | None:
+    weights = [one for one in each if one is not None]
+    if len(weights) < len(each) or len({one.shape for one in weights}) > 1:
         return None
     return reduce(torch.add, weights) / len(weights)

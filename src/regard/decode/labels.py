@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 from regard import config
 from regard.attend import Attention
 from regard.attend.memory import Memory
-from regard.attend.pooling import POOLINGS, Pooled
+from regard.attend.pooling import POOLINGS, WEIGHTED, Pooled
 from regard.config import choice
 from regard.data.config import BYTES, SPECIALS
 from regard.data.tokenizer import BOS, EOS, UNK
@@ -73,8 +73,8 @@ class LabelDecoder(nn.Module):
 
         log p(next is j | last was i) = c_j − c_{i+1} + log p_j,   log p(end | last was i) = c_∞ − c_{i+1}
 
-    so that an output's log-probability is that of the set, and what a beam finds are the likeliest sets. Labels that
-    training data does not have share one score, UNK's; in a set they are passed over.
+    so that an output's log-probability is that of the set; the likeliest ones are found without a search (`sets.py`).
+    A label that training data does not have is spelled in bytes: its score is UNK's, and in a set it is passed over.
     """
 
     class Config(config.Config):
@@ -127,7 +127,7 @@ class LabelDecoder(nn.Module):
     @property
     def attends(self) -> bool:
         """Whether it can say what it looked at."""
-        return self.config.pooling.type in ("attention", "structured", "mean")
+        return self.config.pooling.type in WEIGHTED
 
     def prepare(self, memories: Sequence[Memory]) -> LabelSource:
         (memory,) = memories
@@ -148,7 +148,7 @@ class LabelDecoder(nn.Module):
         beam = len(tokens) // source.rows
         scores = logits.repeat_interleave(beam, 0)
         known = self._columns(tokens)
-        last = torch.where(tokens == BOS, state["last"], known + 1)
+        last = torch.where(tokens >= SPECIALS + BYTES, known + 1, state["last"])
         after = self._after(scores, last) if self.config.several else self._once(scores, tokens != BOS)
         weights = None if source.weights is None else source.weights.repeat_interleave(beam, 0)
         return StepOutput(after, normalized=True, weights=weights), {"last": last}
@@ -193,10 +193,11 @@ class LabelDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"] | None]:
         """log p of each token, the end's too, and what was looked at, which is the same for all."""
         state, found = self.start(source), []
-        for told, right in zip(inputs.unbind(1), targets.unbind(1), strict=True):
+        for t, (told, right) in enumerate(zip(inputs.unbind(1), targets.unbind(1), strict=True)):
             output, state = self.step(told, state, source)
-            right = torch.where((right >= SPECIALS) & (right < SPECIALS + BYTES), UNK, right)
-            found.append(output.scores.gather(1, right[:, None])[:, 0].clamp(min=IMPOSSIBLE))
+            spelled = (right >= SPECIALS) & (right < SPECIALS + BYTES)
+            here = output.scores.gather(1, right.masked_fill(spelled, UNK)[:, None])[:, 0].clamp(min=IMPOSSIBLE)
+            found.append(here.masked_fill(spelled, 0.0) if t or self.config.several else here)
         weights = source.weights
         shown = None if weights is None or not keep_weights else weights[:, None].expand(-1, targets.shape[1], -1)
         return torch.stack(found, 1), shown
@@ -206,6 +207,10 @@ class LabelDecoder(nn.Module):
         features = torch.tanh(self.hidden(dropout(source.vector, self.dropout, noise, "decoder.in")))
         found = self.readout.logits(features, ids=self.labels, noise=noise)
         return found if self.temperature == 1.0 else found / self.temperature
+
+    def log_odds(self, source: LabelSource) -> Float[Tensor, "batch labels"] | None:
+        """Of each label, where an output is a set of them."""
+        return self.logits(source) if self.config.several else None
 
     def probabilities(self, logits: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch labels"]:
         """Of each label that training data has."""

@@ -61,6 +61,10 @@ class PackedLabelDecoder:
         found = self.table(self.project(torch.tanh(self.hidden(source.vector))))
         return found if self.plain.temperature == 1.0 else found / self.plain.temperature
 
+    def log_odds(self, source: LabelSource) -> Float[Tensor, "batch labels"] | None:
+        """As the plain decoder has them."""
+        return self.logits(source) if self.plain.config.several else None
+
     def probabilities(self, logits: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch labels"]:
         """Of each label that training data has."""
         return self.plain.probabilities(logits)

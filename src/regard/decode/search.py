@@ -27,6 +27,7 @@ from regard.decode.propose import Beam, Candidates, Draws, Greedy, Proposer, Sam
 from regard.decode.protocol import Decoder, StepOutput
 from regard.decode.rank import Rank
 from regard.decode.scores import by_token, log_probs
+from regard.decode.sets import likeliest_sets
 from regard.decode.state import State, select
 from regard.decode.trellis import Trellis
 from regard.errors import RegardError
@@ -59,6 +60,11 @@ def search(
     """
     if source.rows == 0:
         return []
+    odds = decoder.log_odds(source) if hasattr(decoder, "log_odds") else None
+    if odds is not None and config.method != "sample":
+        if prefix is not None:
+            raise RegardError("prefix: a set of labels has no beginning; leave it out.")
+        return likeliest_sets(odds, source.valid, source.weights if keep_weights else None, config.n_best)
     lanes, row = open_lanes(source, config, prefix, ids, row_multiple(decoder))
     sentences, src_valid = source.rows, source.valid
     run = _Run(decoder, source if len(row) == sentences else source.select(row), config, lanes, keep_weights)

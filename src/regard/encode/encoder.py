@@ -11,6 +11,11 @@ class Encoder(nn.Module):
     by_turns = False
     """whether it has to be told where turns end"""
 
+    @property
+    def shows(self) -> bool:
+        """Whether what its memory's steps count says what each token of the source does."""
+        return True
+
     @staticmethod
     def conflict(config: Any, attended: bool) -> str | None:
         """Why it cannot work with a decoder that attends, or does not, if it cannot."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regard.attend.memory import Memory, valid_steps
-from regard.attend.pooling import POOLINGS, Pooled
+from regard.attend.pooling import POOLINGS, WEIGHTED, Pooled
 from regard.config import choice
 from regard.encode.birnn import BiRNN
 from regard.encode.encoder import Encoder
@@ -82,6 +82,11 @@ class Hierarchical(Encoder):
             return super().memory_dim * (self.depth if self.memory == "bottom" else 1)
 
     by_turns = True
+
+    @property
+    def shows(self) -> bool:
+        """A memory of sentences does where these are made of words by weight."""
+        return self.config.memory == "bottom" or self.config.pooling.type in WEIGHTED
 
     @staticmethod
     def conflict(config: Any, attended: bool) -> str | None:

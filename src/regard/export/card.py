@@ -41,7 +41,7 @@ def model_card(run: Run, name: str, *, scores: str | Path | None = None) -> str:
     measured = _scores(run, scores)
     parts = [
         "---\n" + write_yaml(_metadata(recipe, name, measured)).strip() + "\n---",
-        f"# {recipe.about.title or name}",
+        f"# {recipe.about.title or Path(name).name}",
         f"A model for {TASKS[recipe.task].summary.partition(' (')[0]}, {start.get('parameters', 0):,} parameters, "
         f"trained with [Regard](https://pypi.org/project/regard) {start.get('regard', '')}.",
         "## Use it\n\n" + _use(recipe, name),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from regard.data.files import expanded
 from regard.errors import RegardError
 from regard.export.card import model_card, public
 from regard.train.runfolder import CALIBRATION, SIDES, Run
@@ -53,11 +54,13 @@ def push_to_hub(
     found = Run(run)
     found.weights()  # says best what a folder is that is no trained run
     if _is_path(name):
-        target = Path(name)
-        if target.exists() and any(target.iterdir()):
+        target = expanded(name, "the folder to share in")
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise RegardError(f"{target}: holds files already; choose another folder.")
-        with _packed(found, target.name, scores) as folder:
-            shutil.copytree(folder, target, dirs_exist_ok=True)
+        with _packed(found, name, scores) as folder:
+            target.mkdir(parents=True, exist_ok=True)
+            for path in folder.iterdir():
+                shutil.copyfile(path, target / path.name)
         return str(target)
     _check_name(name)
     with _packed(found, name, scores) as folder, _hub(name):
@@ -81,9 +84,9 @@ def fetch(name: str | Path, *, revision: str | None = None, token: str | None = 
 
     revision   branch, tag or commit; name a commit where the same weights are wanted for ever
     """
-    if Path(name).is_dir():
-        return Path(name)
-    name = str(name)
+    folder, name = expanded(name, "from_hub"), str(name)
+    if folder.is_dir():
+        return folder
     if _is_path(name):
         raise RegardError(f"{name}: no such folder.")
     _check_name(name)

@@ -121,6 +121,10 @@ class Estimator:
         """
         if not 0.0 < self.validation < 1.0:
             raise RegardError(f"validation is {self.validation}, expected a share between 0 and 1.")
+        if self.run is not None and Run(self.run).has_begun:
+            raise RegardError(
+                f"run: {self.run} holds a run, which another fit would not change: choose another folder, or None."
+            )
         rows, held_out = self._split(*self._read(X, y), X_valid, y_valid)
         self._close()
         place = self._new_folder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -96,9 +97,9 @@ class Classifier(Estimator):
         if self._matrix:
             self.classes_ = np.arange(np.asarray(y).shape[1])
         else:
-            self.classes_ = np.unique([label for row in rows for label in (row if self._several else [row])])
-        if len(self.classes_) < 2 and not self._several:
-            raise RegardError(f"y has a single label, {self.classes_.tolist()[0]!r}: there is nothing to tell apart.")
+            each = [(i, label) for i, row in enumerate(rows) for label in (row if self._several else [row])]
+            self.classes_ = np.unique([_label(label, i) for i, label in each])
+        self._check_classes()
         return super().fit(X, y, X_valid=X_valid, y_valid=y_valid)
 
     def predict(self, X: Any, **options: Any) -> Any:
@@ -138,13 +139,25 @@ class Classifier(Estimator):
         """Of an indicator matrix the places of its ones."""
         return np.flatnonzero(row).tolist() if self._matrix else row
 
-    def _names(self, row: Any) -> str:
-        return TAG.join(sorted(self._name(label) for label in row)) if self._several else self._name(row)
+    def _check_classes(self) -> None:
+        """Refuse what cannot be told apart."""
+        labels = self.classes_.tolist()
+        if len(labels) < 2 and not self._several:
+            raise RegardError(f"y has a single label, {labels[0]!r}: there is nothing to tell apart.")
+        known: dict[str, Any] = {}
+        for label in labels:
+            other = known.setdefault(self._name(label), label)
+            if other is not label:
+                raise RegardError(f"y has the labels {other!r} and {label!r}, which are one once cleaned: rename one.")
 
-    @staticmethod
-    def _name(label: Any) -> str:
-        """A label as a text; `normalize` leaves it as it is."""
-        return " ".join(str(label).split())
+    def _names(self, row: Any) -> str:
+        return TAG.join(sorted(map(self._name, row))) if self._several else self._name(row)
+
+    def _name(self, label: Any) -> str:
+        """A label as a text, of the type that all of them have; `normalize` leaves it as it is."""
+        if self.classes_.dtype.kind in "biuf":  # 1 is 1.0 where others have a point
+            label = np.asarray([label]).astype(self.classes_.dtype)[0]
+        return unicodedata.normalize("NFC", " ".join(str(label).split()))
 
     def _data(self, data: dict[str, Any], place: Path) -> dict[str, Any]:
         return {**super()._data(data, place), "target": {"tokenizer": "labels" if self._several else "label"}}
@@ -203,6 +216,14 @@ class Writer(Estimator):
         ids = predictor.tokenizers["target"].encode(texts_of(X, "X"))
         tokens = np.array([token for line in ids for token in (*line, EOS)], dtype=np.int32)
         return -stream_scores(predictor.members[0].model, tokens)["nats"]
+
+
+def _label(label: Any, row: int) -> Any:
+    """A label that there is."""
+    missing = label is None or type(label).__name__ == "NAType" or (isinstance(label, float) and np.isnan(label))
+    if missing or (isinstance(label, str) and not label.strip()):
+        raise RegardError(f"y: row {row} has no label ({label!r}): leave the row out, or give it one.")
+    return label
 
 
 def _is_set(row: Any) -> bool:

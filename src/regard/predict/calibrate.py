@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regard.data.batches import BatchPlan, collate
 from regard.data.config import MOST_TOKENS
+from regard.data.prepare import prepare_split
 from regard.data.store import Pairs
 from regard.data.tokenizer import PAD
 from regard.decode.labels import LabelDecoder
@@ -50,7 +51,8 @@ def calibrate(path: str | Path, *, overrides: Sequence[str] = ()) -> Calibration
     member = load_member(path, overrides=overrides, calibrated=False)
     if not isinstance(member.model.decoder, LabelDecoder):
         raise RegardError(f"{member.run.path}: calibration is for labels, and task {member.recipe.task} has none.")
-    decoder, pairs = member.model.decoder, member.task.prepare(member.tokenizers).valid
+    decoder, data = member.model.decoder, member.recipe.data
+    pairs = prepare_split(data.valid, data, member.tokenizers, about=member.recipe.about)
     logits, targets = _logits(member, decoder, pairs)
 
     def nll(temperature: float) -> float:

@@ -7,6 +7,7 @@ print(result.scores["bleu"], result.signatures["bleu"])       # BLEU 39.1 [38.2,
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -73,7 +74,7 @@ class Evaluation:
     seconds: float
     """for finding the outputs alone"""
     calibration_error: float | None
-    """expected, of the best outputs' probabilities, in percent; None where outputs are no labels"""
+    """expected, of the best outputs' probabilities, in percent; None where an output is not one label"""
     outputs: list[str]
     references: list[list[str]]
     statistics: dict[str, np.ndarray]
@@ -160,9 +161,10 @@ def evaluate(
         together = sources[first : first + CHUNK]
         found = predictor.predict(together, search=config, batch=batch, first=first, done=done)
         outputs += [several[0].text for several in found]
-        confidence += [several[0].probability for several in found]
+        confidence += [several[0].probability if several[0].text else math.nan for several in found]
         refused += sum(several[0].problem is not None for several in found)
     seconds = time.perf_counter() - began
+    one_label = predictor.recipe.data.target.tokenizer == "label"
     statistics = {metric.name: metric.statistics(outputs, references) for metric in metrics}
     told = _told(predictor, data.pairs, kept)
     return Evaluation(
@@ -183,16 +185,18 @@ def evaluate(
         bad=data.pairs.meta["bad"],
         first_bad=next(iter(data.pairs.meta["first_bad"]), ""),
         seconds=seconds,
-        calibration_error=_calibration(confidence, outputs, references) if predictor.task.decides else None,
+        calibration_error=_calibration(confidence, outputs, references) if one_label else None,
         outputs=outputs,
         references=references,
         statistics=statistics,
     )
 
 
-def _calibration(confidence: list[float], outputs: list[str], references: list[list[str]]) -> float:
-    right = [output in several for output, several in zip(outputs, references, strict=True)]
-    return calibration_error(np.array(confidence), np.array(right))
+def _calibration(confidence: list[float], outputs: list[str], references: list[list[str]]) -> float | None:
+    """Of texts that the model was asked about: an empty one, or one that is too long, has an empty answer."""
+    asked = np.isfinite(confidence)
+    right = np.array([output in several for output, several in zip(outputs, references, strict=True)])
+    return calibration_error(np.array(confidence)[asked], right[asked]) if asked.any() else None
 
 
 def _trained_approximately(predictor: Predictor) -> list[str]:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from regard.data.augment import Augmented
 from regard.data.batches import Batch, Indices
+from regard.data.config import BYTES, SPECIALS
 from regard.data.prepare import Pairs, Prepared
+from regard.data.text import TAG
 from regard.data.tokenizer import Tokenizer
 from regard.decode.config import SearchConfig
 from regard.errors import RegardError
@@ -79,13 +81,14 @@ class Classify(TextTask):
 
     def _one_each(self, prepared: Prepared) -> None:
         """Refuse sets of labels where there should be one."""
-        many = np.flatnonzero(prepared.train.target_lengths > 1)
-        if len(many):
-            labels = prepared.train.target_texts(int(many[0]))[0].split("\t")
-            raise RegardError(
-                f"data.train: {len(many):,} examples have several labels, the first {', '.join(labels)}: set "
-                "data.target.tokenizer to labels and model.decoder.several to true."
-            )
+        longer = np.flatnonzero(prepared.train.target_lengths > 1)  # or labels that are spelled, being too rare
+        for i in longer.tolist():
+            labels = prepared.train.target_texts(i)[0].split(TAG)
+            if len(labels) > 1:
+                raise RegardError(
+                    f"data.train: a text has several labels, {', '.join(labels)}: set data.target.tokenizer to labels "
+                    "and model.decoder.several to true, or leave all but one out."
+                )
 
 
 def balanced(pairs: Pairs, vocab: int) -> Tensor:
@@ -93,6 +96,7 @@ def balanced(pairs: Pairs, vocab: int) -> Tensor:
     label has the same share of it (King & Zeng 2001; scikit-learn's `balanced`)."""
     counts = np.zeros(vocab)
     for i in range(len(pairs)):
-        counts[pairs.ids(i)[1]] += 1
+        ids = pairs.ids(i)[1]
+        counts[ids[ids >= SPECIALS + BYTES]] += 1
     seen = counts > 0
     return torch.from_numpy(np.where(seen, counts.sum() / np.maximum(seen.sum() * counts, 1.0), 1.0))
