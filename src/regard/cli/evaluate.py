@@ -165,7 +165,7 @@ def facts(result: Evaluation) -> list[str]:
         "perplexity and accuracy (share of tokens that rank first) count target tokens and ends, the ones before given"
     )
     if "accuracy" in result.scores:  # of labels
-        forced = "perplexity is of labels, one or a set for each text; calibration error is of how sure the answers were"
+        forced = "perplexity is of labels, one or a set for each text; calibration error is of how sure answers were"
     if result.unscored:
         forced += f"; {result.unscored:,} pairs with a side that is too long are left out"
     if result.outputs:
