@@ -391,3 +391,14 @@ def test_an_empty_file_of_a_class_is_a_bad_line_and_every_label_is_learned(
     problems = Problems()
     assert len(list(read_split(data.train, data, training=True, problems=problems))) == 39
     assert problems.bad == 1
+
+
+def test_text_of_a_column(tmp_path: Path) -> None:
+    lines = [{"t": "one\ntwo", "n": 1}, {"t": "three", "n": 2}, {"n": 3}, {"t": "four", "n": 4}]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    problems = Problems()
+    data = config(tmp_path, split={"text": "d.jsonl"}, source_column="n", target_column="t", max_bad_fraction=1)
+    assert pairs(read(data, problems=problems)) == [("", "one two"), ("", "three"), ("", "four")]
+    assert problems.bad == 1
+    half = data.train.model_copy(update={"part": (0.0, 50.0)})
+    assert [one.targets[0] for one in read_split(half, data, problems=Problems())] == ["one two", "three"]

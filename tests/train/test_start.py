@@ -105,6 +105,28 @@ def test_a_language_model_is_the_start_of_a_decoder(tmp_path: Path) -> None:
     assert "decoder.combine.weight" in report["new"]  # it has a context to read
 
 
+def test_a_language_model_is_the_start_of_an_encoder(tmp_path: Path) -> None:
+    """Its decoder's cell reads forwards, as one direction of the encoder does; its table is the source's."""
+    had, now = words("ein hund rennt"), words("hund rennt weit")
+    plain = {"attention": "none", "decoder": {"type": "recurrent", "input_feeding": False}}
+    writer = model(had, had, encoder={"type": "none"}, **plain)
+    run = run_of(writer, had, tmp_path / "writer")
+    reader = model(now, had)
+    tokenizers, parts = {"source": now, "target": had}, ["encoder.layers.0.0.*", "source_embedding.*"]
+    report = start_from(run, reader, tokenizers, parts, [("encoder.layers.0.0.", "decoder.cells.0.")])
+    cell, origin = (
+        dict(reader.encoder.layers[0][0].named_parameters()),
+        dict(writer.decoder.cells[0].named_parameters()),
+    )
+    assert cell.keys() == origin.keys() and all(torch.equal(cell[name], origin[name]) for name in cell)
+    assert report["rows"] == {"source_embedding.weight": f"{len(RESERVED) + 3} of {now.size}"}
+    (here,), (there,) = now.encode(["hund"])[0], had.encode(["hund"])[0]
+    assert torch.equal(reader.source_embedding.weight[here], writer.decoder.embedding.weight[there])
+    assert "decoder.cells.0.rnn.weight_ih_l0" not in report["unused"]
+    with pytest.raises(RegardError, match=r"train\.init_names: no parameter begins with 'coder\.'; some that do are"):
+        start_from(run, reader, tokenizers, [], [("coder.", "decoder.")])
+
+
 def test_nothing_in_common_is_refused(old: tuple[Run, Seq2Seq, Tokenizer]) -> None:
     run, _, had = old
     other = model(

@@ -48,7 +48,8 @@ class SplitConfig(Config):
     target: Files | None = None
     """The other side of `source`; several for one source file are more references (training uses the first)."""
     text: Files | None = None
-    """Plain text, for task write; several files follow one another, `.gz` too."""
+    """Plain text, for task write; several files follow one another, `.gz` too. Of JSON lines and Parquet the target
+    column is read, a line for each row."""
     part: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=100)]] | None = None
     """Of `text`, the lines that begin from a to b per cent of the way: [0, 90] and [90, 100] are a text and its end."""
     classes: dict[str, Files] | None = None

@@ -18,6 +18,8 @@ from regard.data.files import Bad, describe, find, folder, lines, members, whole
 from regard.data.formats import READERS, Row, fields, named, table_format
 from regard.errors import RegardError
 
+COLUMNS_OF_TEXT = (".jsonl", ".ndjson", ".parquet")
+"""Files of plain text that are tables, of which a column is read."""
 SHOWN = 5
 """So many bad lines are named; the rest are counted."""
 
@@ -191,14 +193,24 @@ def _texts(split: SplitConfig, data: DataConfig, about: object) -> Iterator[tupl
     """The lines of plain text, as targets without a source; with `lines: false` they have their line breaks."""
     paths = [find(name, data.root, about) for name in split.texts()]
     low, high = (0.0, 100.0) if split.part is None else split.part
-    total = sum(len(line) + 1 for path in paths for _, line in lines(path, data.encoding)) if split.part else 1
+    total = sum(len(line) + 1 for path in paths for _, line in _lines_of(path, data)) if split.part else 1
     begins = 0
     for name, path in zip(split.texts(), paths, strict=True):
-        for number, line in lines(path, data.encoding):
+        for number, line in _lines_of(path, data):
             inside = split.part is None or low <= 100.0 * begins / total < high
             begins += len(line) + 1
             if inside:
                 yield name, number, line if isinstance(line, Bad) else ("", line if data.lines else line + "\n")
+
+
+def _lines_of(path: Path, data: DataConfig) -> Iterator[tuple[int, str | Bad]]:
+    """Of a file of text its lines; of JSON lines and Parquet the target column of each row, as a line."""
+    form = table_format(path, data.format) if path.name.removesuffix(".gz").endswith(COLUMNS_OF_TEXT) else "text"
+    if form == "text":
+        yield from lines(path, data.encoding)
+        return
+    for number, row in READERS[form](path, data.target_columns()[:1], data):
+        yield number, row if isinstance(row, Bad) else " ".join(row[0].splitlines())
 
 
 def _classes(

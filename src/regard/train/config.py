@@ -101,6 +101,9 @@ class TrainConfig(Config):
     """Run folder whose weights are the start (fine-tuning); null: random weights."""
     init_parts: list[str] = Field([])
     """Patterns of the parameter names that are taken from there, such as `encoder.*`; default: all that fit."""
+    init_names: list[tuple[str, str]] = Field([])
+    """Where parts have other names there: how names begin here, and how they do in that run. Such as
+    [[encoder.layers.0.0., decoder.cells.0.]], for an encoder that begins as a language model."""
     frozen: list[str] = Field([])
     """Patterns of parameter names that stay as they are, such as `encoder.*`; default: everything learns."""
     rates: list[tuple[str, Annotated[float, Field(gt=0)]]] = Field([])
@@ -139,6 +142,8 @@ class TrainConfig(Config):
     def _parts_of_a_run(self) -> TrainConfig:
         if self.init_parts and self.init_from is None:
             raise ValueError("init_parts: parts of which run? Name it as init_from")
+        if self.init_names and self.init_from is None:
+            raise ValueError("init_names: names of which run? Name it as init_from")
         return self
 
     @field_validator("betas")

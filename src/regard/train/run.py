@@ -192,7 +192,8 @@ def _start(model: nn.Module, config: TrainConfig, prepared: Any, display: Displa
     """Weights from another run, vectors from files; what was taken from them."""
     start: dict[str, Any] = {}
     if config.init_from:
-        start["init_from"] = taken = start_from(Run(config.init_from), model, prepared.tokenizers, config.init_parts)
+        origin, told = Run(config.init_from), (config.init_parts, config.init_names)
+        start["init_from"] = taken = start_from(origin, model, prepared.tokenizers, *told)
         rows = "".join(f", {count} rows of {name}" for name, count in taken["rows"].items())
         new = f"; new: {', '.join(taken['new'])}" if taken["new"] else ""
         display.line(f"from {config.init_from}: {len(taken['copied'])} tensors{rows}{new}")

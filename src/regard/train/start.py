@@ -28,11 +28,16 @@ ROWS = {
 
 @torch.no_grad()
 def start_from(
-    run: Run, model: nn.Module, tokenizers: Mapping[str, Tokenizer], parts: Sequence[str] = ()
+    run: Run,
+    model: nn.Module,
+    tokenizers: Mapping[str, Tokenizer],
+    parts: Sequence[str] = (),
+    names: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Copy what `run` and `model` share: tensors of one name and shape, and the rows of pieces in both vocabularies.
 
     parts   patterns of the names that are wanted; none: all
+    names   how names begin here and there, where they differ
 
     Returns what was and was not: {"copied": names, "rows": {name: "shared of all"}, "new": names, "unused": names}.
     """
@@ -42,20 +47,29 @@ def start_from(
     report: dict[str, Any] = {"run": str(run.path), "copied": [], "rows": {}, "new": [], "unused": []}
     wanted = model_tensors(model)
     matched = matching(model, parts, "train.init_parts")
+    used, unused = set(), {here for here, _ in names}
     for name, target in wanted.items():
-        source = given.get(name) if not parts or name in matched else None
+        here, there = next(((here, there) for here, there in names if name.startswith(here)), ("", ""))
+        unused -= {here}
+        origin = there + name.removeprefix(here)
+        used.add(origin)
+        source = given.get(origin) if not parts or name in matched else None
         if source is None or source.shape[1:] != target.shape[1:] or source.ndim != target.ndim:
             report["new"].append(name)
         elif name in ROWS:
-            side = ROWS[name]
-            count = _copy_rows(target, source, tokenizers[side], before[side])
+            count = _copy_rows(target, source, tokenizers[ROWS[name]], before[ROWS.get(origin, ROWS[name])])
             report["rows"][name] = f"{count:,} of {len(target):,}"
         elif source.shape == target.shape:
             target.copy_(source)
             report["copied"].append(name)
         else:
             report["new"].append(name)
-    report["unused"] = [name for name in stored if name not in wanted]
+    report["unused"] = [name for name in stored if name not in used]
+    if unused:
+        raise RegardError(
+            f"train.init_names: no parameter begins with {', '.join(map(repr, sorted(unused)))}; some that do are "
+            f"{', '.join(list(wanted)[:3])}."
+        )
     if not report["copied"] and not (parts and report["rows"]):
         raise RegardError(
             f"train.init_from: {run.path} shares no tensor's name and shape with this recipe's model: give both the "
