@@ -402,3 +402,26 @@ def test_text_of_a_column(tmp_path: Path) -> None:
     assert problems.bad == 1
     half = data.train.model_copy(update={"part": (0.0, 50.0)})
     assert [one.targets[0] for one in read_split(half, data, problems=Problems())] == ["one two", "three"]
+
+
+def test_squad(tmp_path: Path) -> None:
+    asked = [
+        {
+            "id": "1",
+            "question": "Who?",
+            "answers": [{"text": "Ann", "answer_start": 0}, {"text": "Ann B", "answer_start": 0}],
+        },
+        {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+    ]
+    content = {"version": "v2.0", "data": [{"title": "T", "paragraphs": [{"context": "Ann B went.", "qas": asked}]}]}
+    (tmp_path / "d.json").write_text(json.dumps(content), encoding="utf-8")
+    columns = {"source_column": ["question", "context"], "target_column": "answers"}
+    data = config(tmp_path, split={"table": "d.json"}, **columns)
+    found = list(read_split(data.train, data))
+    assert [(one.source, one.targets) for one in found] == [
+        ("Who?\tAnn B went.", ("Ann", "Ann B")), ("When?\tAnn B went.", ("",))
+    ]  # fmt: skip
+    for text in ("[]", "{", '{"data": [{"paragraphs": [{"qas": []}, {}]}]}'):
+        (tmp_path / "bad.json").write_text(text, encoding="utf-8")
+        with pytest.raises(RegardError, match=r"bad\.json is not in SQuAD's form"):
+            read(config(tmp_path, split={"table": "bad.json"}, **columns))

@@ -231,9 +231,9 @@ class DataConfig(Config):
     """What chooses the best checkpoint."""
     test: SplitConfig | None = None
     """What `regard evaluate` measures on; optional, as a run does not need it."""
-    format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "text", "dictionary", "arff"] = "auto"
+    format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "text", "dictionary", "arff", "squad"] = "auto"
     """`auto` goes by the file's suffix; `dictionary` is CMUdict's: `word(2) P H # comment`; `text` is parallel text;
-    `arff` is Weka's."""
+    `arff` is Weka's, `squad` SQuAD's, versions 1.1 and 2, with columns question, context and answers."""
     encoding: str = "utf-8"
     """Of files of text, such as `cp1252` for what old Windows programs wrote; JSON lines are UTF-8 always."""
     separator: str | None = None

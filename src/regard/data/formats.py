@@ -149,6 +149,39 @@ def read_arff(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterat
         raise RegardError(f"{path}: no line says @data, so this is no ARFF file: name another one or set data.format.")
 
 
+def read_squad(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
+    """Questions of a file in SQuAD's form, versions 1.1 and 2: columns are `question`, `context`, `answers` (several
+    texts), `title` and `id`. A question without an answer has an empty one. The number of a row counts questions."""
+    _need_names(path, columns)
+    with opened(path) as file:
+        try:
+            articles = json.load(file)["data"]
+            records = [
+                {
+                    **{key: question[key] for key in ("id", "question")},
+                    **{"title": article.get("title", ""), "context": paragraph["context"]},
+                    "answers": [answer["text"] for answer in question["answers"]] or [""],
+                }
+                for article in articles
+                for paragraph in article["paragraphs"]
+                for question in paragraph["qas"]
+            ]
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            OSError,
+            EOFError,
+            zlib.error,
+        ) as error:
+            said = f"{type(error).__name__}: {error}"[:120]
+            raise RegardError(f"{path} is not in SQuAD's form ({said}): expected data, paragraphs, qas.") from None
+    for number, record in enumerate(records, start=1):
+        yield number, fields(record, columns, data)
+
+
 def _arff_row(line: str, wanted: list[int], width: int) -> tuple[str, ...] | Bad:
     if line.lstrip().startswith("{"):
         return Bad("a sparse row; expected a value for each attribute, with commas between")
@@ -168,6 +201,7 @@ READERS: dict[str, Reader] = {
     "parquet": read_parquet,
     "dictionary": read_dictionary,
     "arff": read_arff,
+    "squad": read_squad,
 }
 
 SUFFIXES = {
@@ -180,6 +214,7 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".dict": "dictionary",
     ".arff": "arff",
+    ".json": "squad",
 }
 
 

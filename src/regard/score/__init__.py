@@ -10,6 +10,7 @@ A value is a function of statistics summed over sentences, so an interval is a m
     translation.py   BLEU, chrF, TER (sacreBLEU)
     edits.py         WER, PER, CER, exact
     distinct.py      distinct-1, distinct-2
+    answers.py       exact match and F1 of answers to questions
     labels.py        accuracy, F1: macro, micro, of one label
     rouge.py         ROUGE-1, ROUGE-2, ROUGE-L (rouge-score)
     bootstrap.py     interval, paired
@@ -19,6 +20,7 @@ A value is a function of statistics summed over sentences, so an interval is a m
 
 from __future__ import annotations
 
+from regard.score.answers import AnswerF1, ExactMatch
 from regard.score.bootstrap import Interval, Paired, interval, paired
 from regard.score.distinct import Distinct1, Distinct2
 from regard.score.edits import Cer, Exact, Per, Wer
@@ -47,6 +49,8 @@ METRICS: dict[str, type[Metric]] = {
     "accuracy": Accuracy,
     "f1_macro": F1Macro,
     "f1_micro": F1Micro,
+    "em": ExactMatch,
+    "answer_f1": AnswerF1,
 }
 
 __all__ = [
