@@ -83,7 +83,7 @@ def test_the_result_says_how_it_came_about(predictor: Predictor, toy_run: Path) 
     result = json.loads(json.dumps(evaluate(predictor, split_examples(predictor, "valid")).to_dict()))
     assert set(result) == {
         "runs", "data", "search", "cache", "commit", "approximate", "scores", "perplexity", "perplexity_interval",
-        "accuracy", "sentences", "refused", "unscored",
+        "accuracy", "calibration_error", "sentences", "refused", "unscored",
         "bad", "first_bad", "seconds", "sentences_per_second",
     }  # fmt: skip
     assert set(result["scores"]["wer"]) == {"label", "unit", "value", "low", "high", "level", "signature"}
