@@ -14,6 +14,7 @@ from regard.data.config import BYTES, SPECIALS
 from regard.data.tokenizer import BOS, EOS, PAD, UNK
 from regard.decode import Ensemble, LabelDecoder, SearchConfig, search
 from regard.decode.embedding import Embedding
+from regard.decode.ensemble import EnsembleSource
 from regard.decode.packed_labels import PackedLabelDecoder
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.sets import likeliest_sets
@@ -269,6 +270,18 @@ def test_many_unlikely_labels_are_none_of_them():
     odds = torch.full((1, 90), math.log(0.05 / 0.95))
     [[best]] = likeliest_sets(odds, torch.ones(1, 1, dtype=torch.bool), None, 1)
     assert best.tokens == [] and best.log_prob == pytest.approx(90 * math.log(0.95), rel=1e-5)
+
+
+def test_models_that_are_sure_stay_finite_together():
+    class Sure:
+        def log_odds(self, source):
+            return torch.tensor([[90.0, -90.0, 1.0]])
+
+    both = Ensemble([Sure(), Sure()])
+    odds = both.log_odds(EnsembleSource((None, None)))
+    torch.testing.assert_close(odds, torch.tensor([[90.0, -90.0, 1.0]], dtype=torch.float64))
+    [[best, other]] = likeliest_sets(odds, torch.ones(1, 1, dtype=torch.bool), None, 2)
+    assert best.tokens == [FIRST, FIRST + 2] and other.tokens == [FIRST] and math.isfinite(other.log_prob)
 
 
 def test_several_models_decide_by_the_mean_of_their_probabilities():

@@ -141,14 +141,11 @@ def _format(chosen: str | None, more: bool, picture: Path | None) -> str:
         raise RegardError(f"--format: there is no {form!r}; choose one of {', '.join(FORMATS)}.")
     if form == "text" and more:
         raise RegardError("--format text is one output a line and nothing else; choose tsv or jsonl for the rest.")
-    if picture and picture.suffix.lower() in (".html", ".htm"):
-        from regard.explain.shaded_text import check_page
-
-        check_page(picture)
-    elif picture:
+    if picture:
+        from regard.explain.shaded_text import check_page, is_page
         from regard.picture import check_path
 
-        check_path(picture)
+        (check_page if is_page(picture) else check_path)(picture)
     return form
 
 
@@ -293,12 +290,12 @@ def _draw(predictor: Predictor, lines: list[Line], search: SearchConfig, path: P
     """The attention of the best output of the one text there is."""
     from regard.errors import RegardError
     from regard.explain import attention_picture, shaded_text
-    from regard.explain.shaded_text import LABELLED
+    from regard.explain.shaded_text import LABELLED, is_page
     from regard.predict.prediction import END_MARK
 
     if len(lines) != 1:
         raise RegardError(f"--attention draws one text, found {len(lines):,}; give one.")
-    page = path.suffix.lower() in (".html", ".htm")
+    page = is_page(path)
     if page and not predictor.task.decides:
         raise RegardError("--attention: a page shows what a label rests on; for this run name a .png, .svg or .pdf.")
     if page:

@@ -76,7 +76,8 @@ class Ensemble:
         found = [decoder.log_odds(part) if hasattr(decoder, "log_odds") else None for decoder, part in pairs]
         if any(odds is None for odds in found):
             return None
-        return torch.stack([odds.double().sigmoid() for odds in found if odds is not None]).mean(0).logit()
+        each = torch.stack([odds.double() for odds in found if odds is not None])
+        return F.logsigmoid(each).logsumexp(0) - F.logsigmoid(-each).logsumexp(0)  # finite where a mean would be 1
 
     def prepare(self, memories: Sequence[Sequence[Any]]) -> EnsembleSource:
         """For each model the memories that it reads."""

@@ -192,9 +192,9 @@ class LabelDecoder(nn.Module):
         keep_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch tgt_len"], Float[Tensor, "batch tgt_len src_len"] | None]:
         """log p of each token, the end's too, and what was looked at, which is the same for all."""
-        state, found = self.start(source), []
+        logits, state, found = self.logits(source), self.start(source), []
         for t, (told, right) in enumerate(zip(inputs.unbind(1), targets.unbind(1), strict=True)):
-            output, state = self.step(told, state, source)
+            output, state = self.step_from(logits, told, state, source)
             spelled = (right >= SPECIALS) & (right < SPECIALS + BYTES)
             here = output.scores.gather(1, right.masked_fill(spelled, UNK)[:, None])[:, 0].clamp(min=IMPOSSIBLE)
             found.append(here.masked_fill(spelled, 0.0) if t or self.config.several else here)

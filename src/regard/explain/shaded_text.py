@@ -72,10 +72,15 @@ def shaded_text(
     return path
 
 
+def is_page(path: Path) -> bool:
+    """Whether a page goes there, rather than a picture."""
+    return path.suffix.lower() in (".html", ".htm")
+
+
 def check_page(path: str | os.PathLike[str]) -> Path:
     """The path, if a page can be written there."""
     path = Path(path)
-    if path.suffix.lower() not in (".html", ".htm"):
+    if not is_page(path):
         raise RegardError(f"{path}: a page's name ends in .html; found {path.suffix or 'no ending'!r}.")
     if not path.parent.is_dir():
         raise RegardError(f"{path}: the folder {path.parent} does not exist; make it first, or choose another place.")
