@@ -118,9 +118,10 @@ class TextConfig(Config):
     """Lower-case the text; off, because it cannot be undone in the output."""
     remove: str | None = None
     """A regular expression whose matches are deleted, such as `[0-9]` for the stress marks of CMUdict."""
-    tokenizer: Literal["char", "word", "bpe", "unigram", "label", "labels"] = "bpe"
+    tokenizer: Literal["char", "word", "bpe", "unigram", "label", "labels", "span"] = "bpe"
     """Pieces: characters, words between spaces, or learned subwords; BPE by convention for sentences. For the target
-    of task classify, `label`: the whole text is one piece; `labels`: any number of them, with tabs between."""
+    of task classify, `label`: the whole text is one piece; `labels`: any number of them, with tabs between. For that of
+    task answer, `span`: where in the source it begins and ends."""
     segment: Literal["spaces", "punctuation", "ja-mecab", "zh-jieba"] = "spaces"
     """What a word is, for tokenizer word: what spaces separate; or besides each punctuation mark by itself, for text
     that is not tokenized; or what MeCab and Jieba find in Japanese and Chinese. Outputs are joined as they were."""
@@ -136,6 +137,9 @@ class TextConfig(Config):
     sentences: Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")] | None = None
     """Cut into sentences by the rules of a language (ISO 639, such as `en`), and at line breaks; each end is a piece of
     its own. Of the source alone; encoder hierarchical then reads sentence by sentence."""
+    question: bool = False
+    """Before the first tab is a question, and after it the passage that answers it; the tab is a piece of its own, and
+    stands for "no answer". Of the source alone, for task answer; `source_column: [question, context]` puts it there."""
     breaks: str | None = None
     """A regular expression whose matches become a space, and with `sentences` the end of one, such as `<br ?/?>`."""
     truncate: Annotated[int, Field(ge=1)] | None = None
@@ -145,9 +149,9 @@ class TextConfig(Config):
     """At most this many ids, the 4 special and 256 byte ids included; 8000 suits some 10,000 to 500,000 sentences."""
     min_frequency: Annotated[int, Field(ge=1)] = 1
     """A word, character or merge seen less often is spelled by smaller pieces; 1 keeps all there is room for."""
-    unknown: Literal["spell", "hash"] = "spell"
-    """A word (or character) beyond the vocabulary: spelled in bytes, or one piece that is known by its hash alone, for
-    `model.readout: copy` to write."""
+    unknown: Literal["spell", "characters", "hash"] = "spell"
+    """A word (or character) beyond the vocabulary: spelled in bytes; of tokenizer word, in characters, which then have
+    a part of the vocabulary; or one piece that is known by its hash alone, for `model.readout: copy` to write."""
     stop_words: tuple[str, ...] = ()
     """Words to delete, compared after lower-casing; or a language's code, such as `en`, for the list of stopwords-iso.
     None by default, as translation needs them."""
@@ -176,6 +180,8 @@ class TextConfig(Config):
                 "unknown: hash is for tokenizer char or word, and text that is normalized, found tokenizer "
                 f"{self.tokenizer} and normalize {self.normalize}; bpe and unigram can spell anything"
             )
+        if self.unknown == "characters" and self.tokenizer != "word":
+            raise ValueError(f"unknown: characters is for tokenizer word, found tokenizer {self.tokenizer}")
         return self
 
     @model_validator(mode="after")
@@ -196,19 +202,31 @@ class TextConfig(Config):
             raise ValueError(
                 "sentences are for text that is normalized, without tags and turns, and with unknown: spell"
             )
+        if self.question and (self.tags or self.turns or self.sentences or self.unknown == "hash"):
+            raise ValueError("question is for text without tags, turns and sentences, and not with unknown: hash")
+        if self.question and (self.normalize == "none" or self.remove or self.stop_words or self.breaks):
+            raise ValueError(
+                "question is for text that is normalized and whole, so that an answer has its place in it: leave out "
+                "normalize none, remove, stop_words and breaks"
+            )
         if self.labelled and (self.unknown == "hash" or self.normalize == "none"):
             raise ValueError(f"tokenizer {self.tokenizer} is for text that is normalized, with unknown: spell")
         return self
 
     @property
     def parted(self) -> bool:
-        """Whether a text is several, turns or sentences, with tabs between."""
-        return self.turns is not None or self.sentences is not None
+        """Whether a text is several, turns, sentences, or question and passage, with tabs between."""
+        return self.turns is not None or self.sentences is not None or self.question
 
     @property
     def labelled(self) -> bool:
         """Whether a text is a label, or a set of them with tabs between."""
         return self.tokenizer in ("label", "labels")
+
+    @property
+    def pointing(self) -> bool:
+        """Whether a text is a part of another, known by where it begins and ends."""
+        return self.tokenizer == "span"
 
     @field_validator("remove", "breaks")
     @classmethod
@@ -288,8 +306,18 @@ class DataConfig(Config):
             raise ValueError("target.turns: turns are what is read, not what is written")
         if self.target.sentences is not None:
             raise ValueError("target.sentences: sentences are told apart in what is read, not in what is written")
-        if self.source.labelled:
-            raise ValueError("source.tokenizer: labels are written, not read; choose word, bpe, unigram or char")
+        if self.source.labelled or self.source.pointing:
+            raise ValueError(
+                f"source.tokenizer {self.source.tokenizer} is for what is written, not read; choose word, bpe, unigram "
+                "or char"
+            )
+        if self.target.question:
+            raise ValueError("target.question: a question is read, not written")
+        if self.source.question != self.target.pointing:
+            raise ValueError(
+                "source.question and target.tokenizer span go together: an answer is a part of the passage behind the "
+                "question"
+            )
         if self.target.tags:
             raise ValueError("target.tags: tags are for what is read, not for what is written")
         if self.target.truncate is not None:

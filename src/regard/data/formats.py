@@ -17,6 +17,7 @@ from typing import Any
 
 from regard.data.config import Column, DataConfig
 from regard.data.files import MAX_LINE_BYTES, Bad, lines, opened, raw_lines, remedy, said
+from regard.data.text import TAG
 from regard.errors import RegardError
 
 Row = tuple[int, tuple[str, ...] | Bad]
@@ -150,8 +151,8 @@ def read_arff(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterat
 
 
 def read_squad(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
-    """Questions of a file in SQuAD's form, versions 1.1 and 2: columns are `question`, `context`, `answers` (several
-    texts), `title` and `id`. A question without an answer has an empty one. The number of a row counts questions."""
+    """Questions of a file in SQuAD's form, versions 1.1 and 2: columns are `question`, `context`, `answers` (several),
+    `title` and `id`. A question without an answer has an empty one. The number of a row counts questions."""
     _need_names(path, columns)
     with opened(path) as file:
         try:
@@ -160,7 +161,9 @@ def read_squad(path: Path, columns: Sequence[Column], data: DataConfig) -> Itera
                 {
                     **{key: question[key] for key in ("id", "question")},
                     **{"title": article.get("title", ""), "context": paragraph["context"]},
-                    "answers": [answer["text"] for answer in question["answers"]] or [""],
+                    "answers": {
+                        key: [answer[key] for answer in question["answers"]] for key in ("text", "answer_start")
+                    },
                 }
                 for article in articles
                 for paragraph in article["paragraphs"]
@@ -235,15 +238,16 @@ def table_format(path: Path, chosen: str) -> str:
 
 def fields(record: Any, columns: Sequence[Column], data: DataConfig) -> tuple[str, ...] | Bad:
     """The wanted texts of one record. A list of texts is, in a target column, several references; in a source column,
-    and where targets are labels, one text with tabs between. A label may be a number, true or false."""
+    and where targets are labels, one text with tabs between. A label may be a number, true or false; answers may be as
+    in SQuAD, texts and where they start."""
     found: list[str] = []
     sources, labels = len(data.source_columns()), data.target.labelled
     for position, column in enumerate(columns):
         read, label = _value(record, str(column)), labels and position >= sources
-        value = _label(read) if label else read
+        value = _label(read) if label else _answers(read, data) if position >= sources else read
         several = isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
         if several and (label or position < sources):
-            found.append("\t".join(text.replace("\t", " ") for text in value))
+            found.append(TAG.join(text.replace(TAG, " ") for text in value))
         elif several:
             found += value
         elif isinstance(value, str):
@@ -251,6 +255,16 @@ def fields(record: Any, columns: Sequence[Column], data: DataConfig) -> tuple[st
         elif value is not None or position <= sources:  # further references may be missing
             return Bad(_no_text(record, column))
     return tuple(found)
+
+
+def _answers(value: Any, data: DataConfig) -> Any:
+    """Of answers as SQuAD has them the texts; where targets are spans, each with where it starts, behind a tab."""
+    if not isinstance(value, dict) or not isinstance(value.get("text"), list):
+        return value
+    texts, starts = value["text"], value.get("answer_start")
+    if data.target.pointing and isinstance(starts, list) and len(starts) == len(texts):
+        texts = [f"{text}{TAG}{start}" for text, start in zip(texts, starts, strict=True)]
+    return texts or ""
 
 
 def _no_text(record: Any, column: Column) -> str:

@@ -109,9 +109,11 @@ def prepare_split(
         examples = read_split(split, data, training=training, about=about, problems=problems)
         counts = write_store(folder, examples, tokenizers, None if whole else data.max_length)
         if counts.examples == 0 and training:
+            told = f", and {counts.not_found} have an answer that is not in the passage" if counts.not_found else ""
             raise RegardError(
                 f"no training example is left of {problems.lines} lines: {problems.bad} are bad, {counts.too_long} "
-                f"longer than data.max_length={data.max_length} and {counts.left_out_empty} empty once cleaned."
+                f"longer than data.max_length={data.max_length} and {counts.left_out_empty} empty once "
+                f"cleaned{told}."
             )
         finish(folder, {**asdict(counts), "lines": problems.lines, "bad": problems.bad, "first_bad": problems.first})
 

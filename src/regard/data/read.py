@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from regard.data.config import Column, DataConfig, Files, SplitConfig
 from regard.data.files import Bad, describe, find, folder, lines, members, whole
 from regard.data.formats import READERS, Row, fields, named, table_format
+from regard.data.text import TAG
 from regard.errors import RegardError
 
 COLUMNS_OF_TEXT = (".jsonl", ".ndjson", ".parquet")
@@ -72,10 +73,13 @@ def read_split(
     problems = Problems() if problems is None else problems
     found = 0
     examples = _checked(split, data, training, about, problems)
-    if not training and split.table is not None:
+    if not training and data.source.question:
+        examples = _together(examples)
+    elif not training and split.table is not None:
         examples = _grouped(examples, {name for name in split.tables() if _is_dictionary(name, data)})
     for example in examples:
-        if data.dialogue is not None or _in_part(example.source, split):
+        whole = example.source.partition(TAG)[2] if data.source.question else example.source
+        if data.dialogue is not None or _in_part(whole, split):  # all questions of a passage are in one part
             found += 1
             yield example
     problems.check(data.max_bad_fraction)
@@ -110,7 +114,7 @@ def split_files(split: SplitConfig, data: DataConfig, about: object = None) -> l
 def _checked(
     split: SplitConfig, data: DataConfig, training: bool, about: object, problems: Problems
 ) -> Iterator[Example]:
-    optional = data.target.tokenizer == "labels"  # there may be none
+    optional = data.target.tokenizer in ("labels", "span")  # there may be none
     for name, number, row in _rows(split, data, about):
         problems.lines += 1
         where = f"{name}:{number}"
@@ -153,7 +157,8 @@ def _pairs(row: tuple[str, ...] | Bad, split: SplitConfig, data: DataConfig) -> 
     if isinstance(row, Bad):
         yield row
     elif data.dialogue is None:
-        yield row if sources == 1 else ("\t".join(row[:sources]), *row[sources:])
+        read = [text.replace(TAG, " ") for text in row[:sources]] if data.source.question else row[:sources]
+        yield row if sources == 1 else (TAG.join(read), *row[sources:])
     elif _in_part(row[0], split):
         turns = [turn for turn in row[0].split("\t") if turn.strip()]
         assert data.source.turns is not None, "checked when the recipe is read"
@@ -268,6 +273,16 @@ def _hub_rows(split: SplitConfig, data: DataConfig, columns: Sequence[Column], a
         for values in zip(*(batch[name] for name in top), strict=True):
             number += 1
             yield number, fields(dict(zip(top, values, strict=True)), wanted, data)
+
+
+def _together(examples: Iterator[Example]) -> Iterator[Example]:
+    """All answers to one question about one passage as references of one example, where it stands first."""
+    found: dict[str, Example] = {}
+    for example in examples:
+        before = found.get(example.source)
+        targets = example.targets if before is None else before.targets + example.targets
+        found[example.source] = replace(before or example, targets=tuple(dict.fromkeys(targets)))
+    yield from found.values()
 
 
 def _grouped(examples: Iterator[Example], dictionaries: set[str]) -> Iterator[Example]:

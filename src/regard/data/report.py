@@ -52,6 +52,7 @@ def _split_report(pairs: Pairs, sources: Hashes, both: Hashes) -> dict[str, Any]
         **kept,
         "tokens": tokens,
         "byte_rate": {side: meta["byte_pieces"][side] / max(1, tokens[side]) for side in SIDES},
+        "not_found": meta.get("not_found", 0),
         "unknown": meta.get("unknown", dict.fromkeys(SIDES, 0)),
         "unwritable": meta.get("unwritable", 0),
         "lengths": {side: _lengths(lengths) for side, lengths in _sides(pairs).items()},
@@ -134,6 +135,7 @@ def _overview(report: Mapping[str, Any]) -> Table:
     row("bad lines, left out", [f"{p['bad']:,}" for p in parts])
     row("too long, left out", [f"{p['too_long']:,}" for p in parts])
     row("empty once cleaned, left out", [f"{p['left_out_empty']:,}" for p in parts])
+    row("answers not in their passage", [f"{p.get('not_found', 0):,}" for p in parts])
     row(f"over {report['most_tokens']:,} tokens, not scored", ["", *(f"{p['unscored']:,}" for p in parts[1:])])
     for side in sides:
         row(f"{side} empty", [f"{p['empty'][side]:,}" for p in parts])

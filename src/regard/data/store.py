@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from regard.data.batches import Batch, Indices, collate
 from regard.data.config import BYTES, SPECIALS, TextConfig
+from regard.data.places import pointers
 from regard.data.read import Example
 from regard.data.text import normalize, without_surrogates
 from regard.data.tokenizer import Tokenizer
@@ -134,6 +135,8 @@ class Counts:
     left_out_empty: int = 0
     unknown: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
     """tokens that the vocabulary lacks (`unknown: hash`)"""
+    not_found: int = 0
+    """answers that are not in their passage, left out in training"""
     unwritable: int = 0
     """of the target's those that its source lacks too, which copying cannot write"""
 
@@ -210,14 +213,19 @@ def _kept(
 ) -> Iterator[list[_Row]]:
     """Lists of exactly ROWS rows, but for the last."""
     rows: list[_Row] = []
-    optional = tokenizers["target"].config.tokenizer == "labels"
+    written = tokenizers["target"].config
+    optional, pointing = written.tokenizer == "labels", written.pointing
     while texts := list(islice(stream, _TEXTS_AT_ONCE)):
         sources = tokenizers["source"].encode_arrays([example.source for example in texts])
-        targets = tokenizers["target"].encode_arrays([example.targets[0] for example in texts])
+        targets = _target_arrays(texts, tokenizers)
         for row in map(_Row, sources, targets, texts):
             shortest, longest = sorted((len(row.source), len(row.target)))
+            if pointing and not len(row.target):
+                counts.not_found += 1
             if max_length is not None and longest > max_length:
                 counts.too_long += 1
+            elif max_length is not None and pointing and not len(row.target):
+                continue
             elif max_length is not None and shortest == 0 and not (optional and len(row.source)):
                 counts.left_out_empty += 1
             else:
@@ -227,6 +235,20 @@ def _kept(
             rows = rows[ROWS:]
     if rows:
         yield rows
+
+
+def _target_arrays(examples: Sequence[Example], tokenizers: Mapping[str, Tokenizer]) -> list[Ids]:
+    """Ids of each first reference, which may be a part of its source; nothing for one that is not there."""
+    sources, targets = [example.source for example in examples], [example.targets[0] for example in examples]
+    return [np.array(ids, dtype=np.int32) for ids in target_ids(tokenizers, sources, targets)]
+
+
+def target_ids(tokenizers: Mapping[str, Tokenizer], sources: Sequence[str], targets: Sequence[str]) -> list[list[int]]:
+    """Ids of what is to be written from each source; nothing for an answer that is not in its passage."""
+    read, written = tokenizers["source"], tokenizers["target"]
+    if not written.config.pointing:
+        return written.encode(targets)
+    return [pointers(read, *pair, written.size) or [] for pair in zip(sources, targets, strict=True)]
 
 
 def _count(counts: Counts, side: str, lengths: Ids, values: Ids, size: int) -> None:

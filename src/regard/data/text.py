@@ -28,7 +28,8 @@ def normalize(text: str, config: TextConfig) -> str:
     space become one space and the ends are trimmed. No line break is left then. Tags, with `tags`, are cut apart
     and stay as they are. With `turns` each turn is cleaned by itself, and the last so many of those that are left
     are the text; with `sentences` each sentence is, and of labels each label is, of which there is one of a kind, in
-    order.
+    order. With `question` the question and the passage behind the first tab are cleaned each by itself; of a text
+    that is a part of another, what is behind a tab is its place there, which is no part of it.
 
         >>> normalize("  AH0  K ", TextConfig(remove="[0-9]", lowercase=True))
         'ah k'
@@ -43,6 +44,12 @@ def normalize(text: str, config: TextConfig) -> str:
         head, _, tags = text.partition("\t")
         found = [" ".join(tag.split()) for tag in _TAG_ENDS.split(tags)]
         return _cleaned(head, config) + "".join(TAG + tag for tag in found if tag)
+    if config.question:
+        head, tab, rest = text.partition(TAG)
+        passage = _cleaned(rest, config)
+        return _cleaned(head, config) + (tab + passage if passage else "")
+    if config.pointing:
+        return _cleaned(text.partition(TAG)[0], config)
     if config.turns is not None:
         return last_turns(TAG.join(_cleaned(turn, config) for turn in text.split(TAG)), config.turns)
     return _cleaned(text, config)

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from regard.data.config import BYTES, POINTERS, SPECIALS, TextConfig
 from regard.data.paradigm import Paradigms
+from regard.data.places import places
 from regard.data.text import TAG, join, normalize, separate
 from regard.errors import RegardError
 
@@ -42,11 +43,11 @@ TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)
 FORMAT = 1
 SINCE = {
     **{"unknown": "spell", "segment": "spaces", "tags": False, "known_forms": 0},
-    **{"turns": None, "truncate": None, "sentences": None, "breaks": None},
+    **{"turns": None, "truncate": None, "sentences": None, "breaks": None, "question": False},
 }
 """Settings that tokenizers were without once, and what they were."""
 TURN_END = SPECIALS + ord(TAG)
-"""The tab between two turns or sentences: a byte that no vocabulary has learned."""
+"""The tab between two turns or sentences, or behind a question: a byte that no vocabulary has learned."""
 _SYMBOLS = re.compile(f"{TAG}[^{TAG}]+|.", re.DOTALL)
 """A tag, or a character."""
 NOTHING: Mapping[int, str] = MappingProxyType({})
@@ -117,7 +118,7 @@ class Tokenizer:
             return ([self._id(piece) for piece in self.surface(text)] for text in texts)
         cleaned = [separate(self.normalize(text), self.config) for text in texts]
         if self._begin:
-            cleaned = [self._begin + text if text else text for text in cleaned]
+            cleaned = [self._begin + text if text and text[0] != TAG else text for text in cleaned]
         if not self.config.parted:
             return (ids[:most] for ids in self._ids(cleaned))
         turns = [text.split(TAG) for text in cleaned]
@@ -144,12 +145,37 @@ class Tokenizer:
         first = self.size + POINTERS
         return first + int.from_bytes(digest) % (2**31 - first)
 
-    def unnamed(self, text: str) -> dict[int, str]:
-        """What ids of `size` and more stand for where `text` is the source: `size` + j for its step j, which is what
-        copying writes, and hashes for what the vocabulary lacks. For `decode` and `pieces`; `unknown: hash` alone."""
+    def unnamed(self, text: str, first: int | None = None) -> dict[int, str]:
+        """What ids beyond the vocabulary stand for where `text` is the source. For `decode` and `pieces`.
+
+        With `unknown: hash`: `size` + j for its step j, which is what copying writes, and hashes for what the
+        vocabulary lacks. With `question`: `first` + j, the size of the other side's vocabulary, for the passage's piece
+        at step j as the text has it, with the space behind it; nothing for the tab.
+        """
+        if self.config.question:
+            first = self.size if first is None else first
+            begins = [start for start, _ in self.places(text)]
+            tab = text.find(TAG)
+            return {
+                first + step: "" if start <= tab else text[start:until]
+                for step, (start, until) in enumerate(pairwise([*begins, len(text)]))
+            }
         surface = self.surface(text)
         pointers = {self.size + step: piece for step, piece in enumerate(surface)}
         return pointers | {i: piece for piece in surface if (i := self._id(piece)) >= self.size}
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Where in the text, as it was before it was cleaned, the pieces of `encode` stand: start and end of each, and
+        of those of a character in bytes, the character's. With `question` alone, whose own pieces are at the tab."""
+        return places(text, self.config, self._offsets)[: self.config.truncate]
+
+    def _offsets(self, separated: str) -> list[tuple[int, int]]:
+        """Of each piece of a text with spaces between its words."""
+        if not separated:
+            return []
+        found = self._core.encode(self._begin + separated, add_special_tokens=False).offsets
+        shift = len(self._begin)
+        return [(max(0, a - shift), max(0, b - shift)) for a, b in found]
 
     def decode(self, ids: Sequence[int], unnamed: Mapping[int, str] = NOTHING) -> str:
         """The text of these ids; special ids are dropped, bytes that are no UTF-8 become U+FFFD.
@@ -170,10 +196,10 @@ class Tokenizer:
         of a character in bytes, the first byte shows the character and each further one "·"; a byte that belongs
         to no character is shown as "<0x…>"; where a turn or a sentence ends stands "⏎"."""
         shown: list[str] = []
-        for start, stop in _runs(ids):
+        for start, stop in _runs(ids, TURN_END if self.config.parted else None):
             if ids[start] >= self.size:
                 shown.append(self._show(unnamed.get(int(ids[start]), UNKNOWN)))
-            elif self.config.parted and ids[start] == TURN_END and stop == start + 1:
+            elif self.config.parted and ids[start] == TURN_END:
                 shown.append("⏎")
             elif _is_byte(ids[start]):
                 shown += _show_bytes(bytes(int(i) - SPECIALS for i in ids[start:stop]))
@@ -274,12 +300,13 @@ def _is_byte(token: int) -> bool:
     return SPECIALS <= token < len(RESERVED)
 
 
-def _runs(ids: Sequence[int]) -> Iterable[tuple[int, int]]:
-    """Spans of neighbouring byte ids; every other id alone."""
+def _runs(ids: Sequence[int], apart: int | None) -> Iterable[tuple[int, int]]:
+    """Spans of neighbouring byte ids; every other id alone, and `apart` too."""
+    spelled = [_is_byte(i) and i != apart for i in ids]
     start = 0
     while start < len(ids):
         stop = start + 1
-        while _is_byte(ids[start]) and stop < len(ids) and _is_byte(ids[stop]):
+        while spelled[start] and stop < len(ids) and spelled[stop]:
             stop += 1
         yield start, stop
         start = stop

@@ -52,7 +52,7 @@ def words_in(cleaned: str, config: TextConfig) -> list[str]:
 
 def learn(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
     """A vocabulary from counted words, of the kind that `config.tokenizer` names."""
-    if not words:
+    if not words and not config.pointing:
         raise RegardError(
             "there is no text to learn a vocabulary from: "
             "is the training data empty, or all of it removed by its settings?"
@@ -66,9 +66,12 @@ def learn_characters(words: Counter[str], config: TextConfig) -> tokenizers.Toke
 
 
 def learn_words(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
-    """The most frequent words; other words are spelled in bytes."""
+    """The most frequent words; other words are spelled in bytes, or, if the recipe says so, in characters."""
     # " " alone begins words that are spelled, and stands for further spaces in a run.
-    pieces = [" "] + [" " + word for word in _most_frequent(words, config, extra=1)]
+    pieces = [" "]
+    if config.unknown == "characters":
+        pieces = [" ", *sorted(_alphabet(words, config) - {" "})]
+    pieces += [" " + word for word in _most_frequent(words, config, extra=len(pieces))]
     return _without_merges(pieces, config, whole_words=True)
 
 
@@ -119,6 +122,11 @@ def learn_labels(words: Counter[str], config: TextConfig) -> tokenizers.Tokenize
     return _without_merges(sorted(_most_frequent(words, config)), config, whole_words=False)
 
 
+def learn_nothing(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
+    """Parts of another text need no pieces: they are known by their places."""
+    return _without_merges([], config, whole_words=False)
+
+
 LEARNERS: dict[str, Callable[[Counter[str], TextConfig], tokenizers.Tokenizer]] = {
     "char": learn_characters,
     "word": learn_words,
@@ -126,6 +134,7 @@ LEARNERS: dict[str, Callable[[Counter[str], TextConfig], tokenizers.Tokenizer]] 
     "unigram": learn_unigram,
     "label": learn_labels,
     "labels": learn_labels,
+    "span": learn_nothing,
 }
 
 

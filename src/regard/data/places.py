@@ -1,0 +1,116 @@
+"""Where in a text, as a user has it, the pieces of its tokens stand.
+
+Cleaning and cutting change a text; an answer is a part of the text as it was. The way back is taken in two steps: from
+the text with spaces between its words to the cleaned one, and from there, word by word, to the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from regard.data.config import TextConfig
+from regard.data.segment import SEGMENTERS
+from regard.data.text import JOINER, TAG, normalize, separate
+
+Place = tuple[int, int]
+"""Start and end of a part of a text, in characters."""
+
+
+class SourceTokenizer(Protocol):
+    """What knows where pieces stand."""
+
+    def places(self, text: str) -> list[Place]: ...
+
+
+def places(text: str, config: TextConfig, offsets: Callable[[str], Sequence[Place]]) -> list[Place]:
+    """Of each piece of a question, a tab and a passage; see `Tokenizer.places`.
+
+    offsets   where in a text with spaces between its words its pieces stand
+    """
+    question, tab, passage = text.partition(TAG)
+    alone = config.model_copy(update={"question": False})
+    asked = offsets(separate(normalize(question, alone), alone))
+    if not passage.strip():
+        return [(0, 0)] * len(asked)
+    first = len(question) + 1
+    back = _back(passage, alone)
+    found = [(first + back[a], first + back[b]) for a, b in offsets(separate(normalize(passage, alone), alone))]
+    return [(len(question), len(question))] * (len(asked) + len(tab)) + [_trimmed(text, place) for place in found]
+
+
+def pointers(tokenizer: SourceTokenizer, source: str, answer: str, first: int) -> list[int] | None:
+    """The first and the last piece of an answer in its source, as ids; None where the answer is not there.
+
+    answer   a text of the passage, which may have behind a tab where in the passage it begins, in characters; else its
+             first occurrence is meant. Empty: there is no answer, which is the tab of the source, twice
+    first    the id of the source's first piece: the size of the vocabulary of what is written
+    """
+    wanted, _, begins = answer.partition(TAG)
+    behind = source.find(TAG) + 1
+    steps = tokenizer.places(source)
+    if not wanted.strip():
+        tab = sum(end < behind for _, end in steps) - 1
+        return [first + tab] * 2 if behind and tab >= 0 else None
+    start = behind + int(begins) if begins.strip().isdecimal() else -1
+    if start < behind or not source.startswith(wanted, start):
+        start = source.find(wanted, behind)
+    end = start + len(wanted)
+    inside = [j for j, (a, b) in enumerate(steps) if a < end and b > start and a >= behind]
+    if start < behind or not inside or steps[inside[-1]][1] < len(source[:end].rstrip()):  # cut off
+        return None
+    return [first + inside[0], first + inside[-1]]
+
+
+def _trimmed(text: str, place: Place) -> Place:
+    """Without the space before a word, which its piece carries."""
+    start, end = place
+    while start < end and text[start].isspace():
+        start += 1
+    return start, end
+
+
+@lru_cache(maxsize=256)
+def _back(passage: str, config: TextConfig) -> list[int]:
+    """For each place between two characters of the cleaned passage, with spaces between its words, where that is in the
+    passage itself."""
+    cleaned = normalize(passage, config)
+    original = _original(passage, cleaned, config)
+    return [original[i] for i in _cleaned(separate(cleaned, config), config)]
+
+
+def _cleaned(separated: str, config: TextConfig) -> list[int]:
+    """For each place in the separated text that in the cleaned one: what `separate` has put in is passed over."""
+    found, at = [0], 0
+    for i, character in enumerate(separated):
+        if config.segment in SEGMENTERS:
+            added = character == " "
+        else:
+            beside = separated[max(0, i - 1) : i] + separated[i + 1 : i + 2]
+            added = config.segment != "spaces" and (character == JOINER or (character == " " and JOINER in beside))
+        at += not added
+        found.append(at)
+    return found
+
+
+def _original(passage: str, cleaned: str, config: TextConfig) -> list[int]:
+    """For each place in the cleaned passage that in the passage. A word is cleaned by itself, so words go together."""
+    found: list[int] = []
+    at = 0
+    for word in passage.split():
+        at = passage.index(word, at)
+        found += [at + i for i in _inside(word, config)]
+        at += len(word)
+    assert len(found) == len(cleaned) + 1, "a passage is cleaned word by word"
+    return found
+
+
+def _inside(word: str, config: TextConfig) -> list[int]:
+    """For each place before a character of a cleaned word, and for that behind it, where that is in the word: the last
+    of those at which as much is cleaned, so that a letter keeps its accents."""
+    cleaned = normalize(word, config)
+    if len(cleaned) == len(word) and (word.isascii() or cleaned.lower() == word.lower()):
+        return list(range(len(word) + 1))
+    lengths = [len(normalize(word[:count], config)) for count in range(len(word) + 1)]
+    return [max(k for k, length in enumerate(lengths) if length <= i) for i in range(len(cleaned) + 1)]
