@@ -18,8 +18,10 @@ from regard.decode.embedding import Embedding
 from regard.decode.engine import Encode
 from regard.decode.packed import PackedDecoder
 from regard.decode.packed_labels import PackedLabelDecoder
+from regard.decode.packed_spans import PackedSpanDecoder
 from regard.decode.protocol import Decoder
 from regard.decode.shortlist import Shortlist
+from regard.decode.spelling import SpelledEmbedding
 from regard.encode import OPTIONAL_ENCODERS, Memory, segment_ids
 from regard.encode.packed import pack_encoder, packs_encoder
 from regard.errors import RegardError
@@ -51,11 +53,13 @@ class _Encode:
     encoder: Callable[..., Memory]
 
     def __call__(self, ids: Tensor, lengths: Tensor) -> list[Memory]:
-        return [replace(self.encoder(self.embedding(ids), lengths, **_levels(self.encoder, ids)), source_ids=ids)]
+        return [replace(self.encoder(self.embedding(ids), lengths, **_told(self.encoder, ids)), source_ids=ids)]
 
 
-def _levels(encoder: object, ids: Tensor) -> dict[str, Tensor]:
-    """Where turns end, for an encoder that reads turn by turn."""
+def _told(encoder: object, ids: Tensor) -> dict[str, Tensor]:
+    """Where turns end, for an encoder that reads turn by turn; the ids, for one that compares them."""
+    if getattr(encoder, "by_ids", False):
+        return {"ids": ids}
     return {"levels": segment_ids(ids, [[TURN_END]])} if getattr(encoder, "by_turns", False) else {}
 
 
@@ -68,7 +72,11 @@ class Seq2Seq(nn.Module):
     features, trace = model.decoder.teacher_forced(source, target_in)
     """
 
-    def __init__(self, config: ModelConfig, *, source_vocab: int, target_vocab: int) -> None:
+    def __init__(
+        self, config: ModelConfig, *, source_vocab: int, target_vocab: int, spellings: Tensor | None = None
+    ) -> None:
+        """spellings   (source_vocab, longest) characters of each source piece, as `Tokenizer.spellings` has them; where
+        the config has a `spelling`"""
         super().__init__()
         self.config = config
         readout = READOUTS[config.readout.type]
@@ -79,9 +87,14 @@ class Seq2Seq(nn.Module):
         self.copies: bool = readout.copies
         """whether outputs may be taken from the source"""
         tied = config.tie == "all" or config.encoder.type == "none"  # where there is no source, no table for it
-        self.source_embedding = embedding if tied else table(source_vocab)
+        self.source_embedding: Embedding = embedding
+        if config.spelling is not None:
+            assert spellings is not None and len(spellings) == source_vocab, "how pieces are spelled"
+            self.source_embedding = SpelledEmbedding(config.spelling, spellings, config.embed, drop=config.word_dropout)
+        elif not tied:
+            self.source_embedding = table(source_vocab)
         self.encoder = OPTIONAL_ENCODERS[config.encoder.type](
-            config.encoder, input_size=config.embed, dropout=config.dropout
+            config.encoder, input_size=self.source_embedding.dim, dropout=config.dropout
         )
         self.decoder = DECODERS[config.decoder.type](
             config.decoder,
@@ -97,7 +110,7 @@ class Seq2Seq(nn.Module):
     def encode(self, ids: Tensor, lengths: Tensor, noise: Noise | None = None) -> Memory:
         """`ids` (batch, src_len), `lengths` (batch,) on the CPU → Memory."""
         memory = self.encoder(
-            self.source_embedding(ids, noise, "source.words"), lengths, noise, **_levels(self.encoder, ids)
+            self.source_embedding(ids, noise, "source.words"), lengths, noise, **_told(self.encoder, ids)
         )
         return replace(memory, source_ids=ids)
 
@@ -116,8 +129,12 @@ class Seq2Seq(nn.Module):
                 decoder = self._with_cache(PackedDecoder(self.decoder, linear, shortlist))
             elif shortlist is None and PackedLabelDecoder.takes(self.decoder):
                 decoder = PackedLabelDecoder(self.decoder, linear)
+            elif shortlist is None and PackedSpanDecoder.takes(self.decoder):
+                decoder = PackedSpanDecoder(self.decoder)
+        given = self.source_embedding
+        table = given.fixed() if isinstance(given, SpelledEmbedding) else given
         if decoder is not None:
-            return _Encode(self.source_embedding, pack_encoder(self.encoder, linear)), decoder
+            return _Encode(table, pack_encoder(self.encoder, linear)), decoder
         if int8 or shortlist is not None:
             what = "int8" if int8 else "shortlist"
             raise RegardError(
@@ -125,7 +142,7 @@ class Seq2Seq(nn.Module):
                 "one head over a whole source, no copying, turns pooled by softmax attention, max or last, float32, on "
                 "a CPU with compiled kernels); leave it out."
             )
-        return _Encode(self.source_embedding, self.encoder), self.teller
+        return _Encode(table, self.encoder), self.teller
 
     @property
     def attends(self) -> bool:

@@ -10,6 +10,7 @@ from regard.attend import COMBINATIONS, SCORES, Attention
 from regard.config import Config, choice, optional
 from regard.decode import DECODERS, READOUTS
 from regard.decode.cache import Cache, CachedDecoder
+from regard.decode.spelling import Spelling
 from regard.encode import OPTIONAL_ENCODERS
 
 
@@ -18,6 +19,9 @@ class ModelConfig(Config):
 
     embed: int = Field(256, ge=1)
     """Size of the token embeddings; 256, since a size of 128 is within a BLEU of 2,048 (Britz et al. 2017, 4.1)."""
+    spelling: optional(Spelling) = None  # type: ignore[valid-type]
+    """A vector of each source piece's characters beside its own, for words that training has seldom or never seen, as
+    names in questions. `{}`: with its defaults."""
     tie: Literal["none", "output", "all"] = "output"
     """Which tables are one: target embedding and output layer (Press & Wolf 2017), or the source's as well (`all`,
     for a shared vocabulary)."""
@@ -48,7 +52,17 @@ class ModelConfig(Config):
         decoder: Any = DECODERS[self.decoder.type]
         if conflict := decoder.conflict(self.decoder, attention):
             raise ValueError(conflict)
+        if (self.encoder.type == "flow") != (self.decoder.type == "span"):
+            raise ValueError(
+                f"encoder flow and decoder span go together, found encoder {self.encoder.type} and decoder "
+                f"{self.decoder.type}"
+            )
         readout: Any = READOUTS[self.readout.type]
+        if self.spelling and (self.tie == "all" or readout.copies or self.encoder.type == "none"):
+            raise ValueError(
+                "spelling is of what is read alone: set model.tie to output, and choose an encoder, and a readout that "
+                "does not copy"
+            )
         if readout.copies and not decoder.copies:
             raise ValueError(f"readout {self.readout.type} is not for decoder {self.decoder.type}: choose softmax")
         if conflict := readout.conflict(attention):

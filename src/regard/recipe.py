@@ -172,6 +172,25 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _spans(self) -> Recipe:
+        from regard.tasks import TASKS
+
+        points, decoder, spans = TASKS[self.task].points, self.model.decoder.type, self.data.target.pointing
+        if not points:
+            if decoder == "span" or spans:
+                raise ValueError("model.decoder span and data.target.tokenizer span are for task answer")
+            return self
+        if decoder != "span" or not spans:
+            raise ValueError(
+                f"task {self.task} points into a passage: set model.encoder to flow, model.attention to none, "
+                f"model.decoder to span (found {decoder}), data.source.question to true and data.target.tokenizer to "
+                f"span (found {self.data.target.tokenizer})"
+            )
+        if self.train.joined or self.train.hallucinated:
+            raise ValueError("train.joined and hallucinated put outputs together, and spans are none: set both to 0")
+        return self
+
+    @model_validator(mode="after")
     def _turns(self) -> Recipe:
         from regard.tasks import TASKS
 

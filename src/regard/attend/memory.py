@@ -35,6 +35,9 @@ class Memory:
     share: Float[Tensor, "batch words"] | None = None
     """where steps are segments, made of words by weight: each word's in its segment"""
 
+    asked: Float[Tensor, "batch src_len question"] | None = None
+    """of a passage that has read a question: how much each step looked at each of the question's, which come first"""
+
     @property
     def ragged(self) -> bool:
         """Whether any row is padded; when none is, attention needs no mask and kernels no packing."""

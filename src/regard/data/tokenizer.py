@@ -40,6 +40,8 @@ BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(BYTES)]  # the names that `tok
 RESERVED = SPECIAL_NAMES + BYTE_NAMES
 TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
 """Punctuation at a word's end, but not the end of what Moses' tokenizer writes for a quotation mark and the like."""
+LONGEST_SPELLING = 16
+"""Characters by which a piece is known; longer ones are known by their beginning."""
 FORMAT = 1
 SINCE = {
     **{"unknown": "spell", "segment": "spaces", "tags": False, "known_forms": 0},
@@ -212,6 +214,17 @@ class Tokenizer:
             return join(name.removeprefix(" "), self.config).strip() or "▁"
         return name.removeprefix(TAG).replace(" ", "▁")
 
+    def spellings(self) -> npt.NDArray[np.int64]:
+        """(size, longest) how each piece is spelled, at most LONGEST_SPELLING characters: numbers from 1, and 0 past an
+        end. A special token, and a byte, is a character of its own; then come the others by code point."""
+        learned = [name[:LONGEST_SPELLING] for name in self._names[len(RESERVED) :]]
+        numbers = {character: i for i, character in enumerate(sorted(set("".join(learned))), start=len(RESERVED) + 1)}
+        found = np.zeros((self.size, max(1, *map(len, learned), 1)), dtype=np.int64)
+        found[: len(RESERVED), 0] = np.arange(1, len(RESERVED) + 1)
+        for row, name in enumerate(learned, start=len(RESERVED)):
+            found[row, : len(name)] = [numbers[character] for character in name]
+        return found
+
     def to_json(self) -> str:
         """Everything there is to this tokenizer; equal tokenizers give equal strings."""
         core = json.loads(self._core.to_str())
@@ -266,6 +279,11 @@ class Tokenizer:
         from regard.data.vocabulary import count_words, learn
 
         return cls(learn(count_words(texts, config), config), config)
+
+
+def unnamed(tokenizers: Mapping[str, Tokenizer], source: str) -> dict[int, str]:
+    """What ids beyond the vocabulary of the target stand for, in an output for this source."""
+    return tokenizers["source"].unnamed(source, tokenizers["target"].size)
 
 
 def build_core(

@@ -11,9 +11,10 @@ from regard.decode.readout import SoftmaxReadout
 from regard.decode.recurrent import RecurrentDecoder
 from regard.decode.rescore import score_targets
 from regard.decode.search import SEARCHES, search
+from regard.decode.spans import SpanDecoder
 from regard.decode.state import State, select
 
-DECODERS = {"recurrent": RecurrentDecoder, "marginal": MarginalDecoder, "labels": LabelDecoder}
+DECODERS = {"recurrent": RecurrentDecoder, "marginal": MarginalDecoder, "labels": LabelDecoder, "span": SpanDecoder}
 """What `model.decoder` in a recipe may name."""
 
 READOUTS = {"softmax": SoftmaxReadout, "copy": CopyReadout}
@@ -33,6 +34,7 @@ __all__ = [
     "SearchConfig",
     "SoftmaxReadout",
     "Source",
+    "SpanDecoder",
     "State",
     "StepOutput",
     "score_targets",

@@ -6,14 +6,21 @@ from regard.encode.encoder import Encoder
 from regard.encode.flow import Flow
 from regard.encode.hierarchical import Hierarchical
 from regard.encode.nothing import Nothing
+from regard.encode.question_flow import QuestionFlow
 from regard.encode.segments import segment_ids
 from regard.encode.self_attentive import SelfAttentive
 
 ENCODERS = {"birnn": BiRNN, "self_attentive": SelfAttentive}
 """Those that read any sequence."""
 
-OPTIONAL_ENCODERS: dict[str, type[Encoder]] = {**ENCODERS, "hierarchical": Hierarchical, "none": Nothing}
-"""What `model.encoder` in a recipe may name: also where sources are turns, and where there is no source."""
+OPTIONAL_ENCODERS: dict[str, type[Encoder]] = {
+    **ENCODERS,
+    "hierarchical": Hierarchical,
+    "flow": QuestionFlow,
+    "none": Nothing,
+}
+"""What `model.encoder` in a recipe may name: also where sources are turns, or question and passage, and where there is
+no source."""
 
 __all__ = [
     "ENCODERS",
@@ -23,6 +30,7 @@ __all__ = [
     "Hierarchical",
     "Memory",
     "Nothing",
+    "QuestionFlow",
     "SelfAttentive",
     "segment_ids",
     "select_memory",

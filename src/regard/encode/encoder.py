@@ -10,6 +10,8 @@ class Encoder(nn.Module):
 
     by_turns = False
     """whether it has to be told where turns end"""
+    by_ids = False
+    """whether it has to see the ids of the steps"""
 
     @property
     def shows(self) -> bool:

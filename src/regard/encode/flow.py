@@ -77,6 +77,19 @@ class Flow(nn.Module):
             self.dim, self.summary_size = self.modelling.dim, self.modelling.summary_size
 
     def forward(self, passage: Memory, question: Memory, noise: Noise | None = None) -> Flowed:
+        merged, to_question, to_passage = self.attend(passage, question)
+        memory = replace(passage, values=merged)
+        if self.modelling is not None:
+            modelled = self.modelling(merged, passage.lengths, None if noise is None else noise.under("flow"))
+            memory = replace(memory, values=modelled.values, summary=modelled.summary)
+        return Flowed(memory, merged, to_question, to_passage)
+
+    def attend(
+        self, passage: Memory, question: Memory
+    ) -> tuple[
+        Float[Tensor, "batch passage merged"], Float[Tensor, "batch passage question"], Float[Tensor, "batch passage"]
+    ]:
+        """G, a and b."""
         h, u = passage.values, question.values
         sides = Question(h, {})
         valid, asked = passage.src_valid, question.src_valid[:, None]
@@ -86,9 +99,4 @@ class Flow(nn.Module):
         to_passage = self.normalizer(best, valid[:, None], sides).weights
         u_attended, h_attended = to_question @ u, to_passage @ h
         merged = torch.cat([h, u_attended, h * u_attended, h * h_attended], -1)
-        merged = merged.masked_fill(~valid[..., None], 0.0)
-        memory = replace(passage, values=merged)
-        if self.modelling is not None:
-            modelled = self.modelling(merged, passage.lengths, None if noise is None else noise.under("flow"))
-            memory = replace(memory, values=modelled.values, summary=modelled.summary)
-        return Flowed(memory, merged, to_question, to_passage[:, 0])
+        return merged.masked_fill(~valid[..., None], 0.0), to_question, to_passage[:, 0]

@@ -1,6 +1,7 @@
 """Encoders for decoding: ragged batches without padding, every sentence the same bits in any batch."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from regard.encode.birnn import BiRNN, reversal
 from regard.encode.encoder import Encoder
 from regard.encode.hierarchical import Hierarchical, read_levels
 from regard.encode.nothing import Nothing
+from regard.encode.question_flow import Parts, QuestionFlow, matches
 from regard.ops import native
 from regard.ops.attention import AttentionLoop
 from regard.ops.packed import PackedLinear
@@ -126,6 +128,66 @@ class PackedHierarchical:
         return read_levels(self.recurrences, self.poolings, self.config, x, lengths, levels).memory
 
 
+class PackedQuestionFlow:
+    """A `QuestionFlow` whose recurrences are packed; a question and its passage attend to each other alone.
+
+    The same numbers as `QuestionFlow` gives, to rounding.
+
+    linear   Int8Linear: an approximation
+    """
+
+    by_ids = True
+
+    def __init__(self, encoder: QuestionFlow, linear: Linear = PackedLinear) -> None:
+        assert self.takes(encoder), "ask `takes` first"
+        self.flow, self.matches, modelling = encoder.flow, encoder.config.matches, encoder.flow.modelling
+        self.recurrence = PackedBiRNN(encoder.recurrence, linear)
+        self.modelling = None if modelling is None else PackedBiRNN(modelling, linear)
+
+    @staticmethod
+    def takes(encoder: object) -> bool:
+        """Whether there are kernels for this encoder where it is."""
+        return (
+            type(encoder) is QuestionFlow
+            and PackedBiRNN.takes(encoder.recurrence)
+            and (encoder.flow.modelling is None or PackedBiRNN.takes(encoder.flow.modelling))
+        )
+
+    def __call__(
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"], ids: Int[Tensor, "batch steps"]
+    ) -> Memory:
+        """`lengths` on the CPU, each at least 1."""
+        parts = Parts.of(ids, lengths)
+        if self.matches:
+            x = torch.cat([x, matches(ids, parts)[..., None].to(x)], -1)
+        question = self.recurrence(x[:, : int(parts.asked.max())].contiguous(), parts.asked)
+        passage = self.recurrence(parts.passage(x), parts.read)
+        rows = range(len(x))
+        each = [self.flow.attend(_alone(passage, row), _alone(question, row)) for row in rows]
+        read, asked = int(parts.read.max()), int(parts.asked.max())
+        merged = x.new_zeros(len(x), read, each[0][0].shape[2])
+        to_question = x.new_zeros(len(x), read, asked)
+        for row, (own, looked, _) in enumerate(each):
+            merged[row, : own.shape[1]] = own[0]
+            to_question[row, : looked.shape[1], : looked.shape[2]] = looked[0]
+        modelled = replace(passage, values=merged)
+        if self.modelling is not None:
+            modelled = self.modelling(merged, parts.read)
+        return parts.memory(modelled, merged, to_question)
+
+
+def _alone(memory: Memory, row: int) -> Memory:
+    """One row, without padding."""
+    length = int(memory.lengths[row])
+    part = slice(row, row + 1)
+    return Memory(
+        values=memory.values[part, :length],
+        src_valid=memory.src_valid[part, :length],
+        lengths=memory.lengths[part],
+        summary=memory.summary[part],
+    )
+
+
 def pack_pooling(pooling: object, linear: Linear) -> Callable[[Memory], Pooled]:
     """A pooling whose rows are alone; ask `packs_pooling` first."""
     return PackedAttentionPooling(pooling, linear) if isinstance(pooling, AttentionPooling) else cast(Any, pooling)
@@ -138,7 +200,11 @@ def packs_pooling(pooling: object) -> bool:
     return type(pooling) in (LastPooling, MaxPooling)
 
 
-PACKED: dict[type[Encoder], Any] = {BiRNN: PackedBiRNN, Hierarchical: PackedHierarchical}
+PACKED: dict[type[Encoder], Any] = {
+    BiRNN: PackedBiRNN,
+    Hierarchical: PackedHierarchical,
+    QuestionFlow: PackedQuestionFlow,
+}
 """The encoders that have such a form."""
 
 

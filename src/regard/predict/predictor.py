@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from regard.data.config import MOST_TOKENS, POINTERS
+from regard.data.store import target_ids
 from regard.data.text import TAG, last_turns
+from regard.data.tokenizer import TURN_END, unnamed
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, prepare_sources
 from regard.decode.ensemble import Ensemble
@@ -142,8 +144,8 @@ class Predictor:
                 done=done,
             )
             for row, hypotheses in zip(rows, found, strict=True):
-                unnamed = self.tokenizers["source"].unnamed(read[row].text)
-                answers[row] = [self._finish(one, read[row].ids, unnamed, attention) for one in hypotheses]
+                known = unnamed(self.tokenizers, read[row].text)
+                answers[row] = [self._finish(one, read[row].ids, known, attention) for one in hypotheses]
         return answers
 
     @torch.inference_mode()
@@ -162,11 +164,11 @@ class Predictor:
         if not one.ids and not self.task.continues:
             return
         source = prepare_sources(self._encode, self.decoder, [one.ids], self.members[0].device)
-        unnamed, tokens = self.tokenizers["source"].unnamed(one.text), list(one.begun)
-        shown = found = self.task.finish(tokens, self.tokenizers, unnamed)
+        known, tokens = unnamed(self.tokenizers, one.text), list(one.begun)
+        shown = found = self.task.finish(tokens, self.tokenizers, known)
         for token in as_chosen(self.decoder, source, config, prefix=one.begun, number=number):
             tokens.append(token)
-            found = self.task.finish(tokens, self.tokenizers, unnamed)
+            found = self.task.finish(tokens, self.tokenizers, known)
             if not found.endswith("\ufffd"):  # a character of which there are some bytes yet
                 yield found[len(shown) :]
                 shown = found
@@ -194,7 +196,8 @@ class Predictor:
             raise RegardError(f"score: {len(sources):,} sources and {len(targets):,} targets; give one for each.")
         config = choose(search or self.recipe.search, options)
         self._check_attention(attention)
-        read, told = self._read(sources), self._read(targets, "target")
+        read = self._read(sources)
+        told = self._told(sources, targets)
         answers = [Prediction(problem=one.problem or two.problem) for one, two in zip(read, told, strict=True)]
         live = [i for i, answer in enumerate(answers) if not answer.problem]
         single = config.model_copy(update={"method": "greedy", "n_best": 1})
@@ -211,9 +214,8 @@ class Predictor:
                 device=self.members[0].device,
             )
             for row, hypothesis in zip(rows, found, strict=True):
-                pairs = ("source", read[row].text), ("target", told[row].text)
-                unnamed = {i: piece for side, text in pairs for i, piece in self.tokenizers[side].unnamed(text).items()}
-                answers[row] = self._finish(hypothesis, read[row].ids, unnamed, attention)
+                known = self.tokenizers["target"].unnamed(told[row].text) | unnamed(self.tokenizers, read[row].text)
+                answers[row] = self._finish(hypothesis, read[row].ids, known, attention)
         return answers
 
     def read(self, texts: Sequence[str]) -> list[list[int]]:
@@ -268,8 +270,19 @@ class Predictor:
                 problem = f"{len(ids):,} tokens, more than {self.max_source_length:,}; {shorter}"
             elif ids and tagged and TAG not in text:
                 problem = "no tab, and this run was trained on words with features behind one: WORD, tab, FEATURES."
+            elif ids and config.question and TURN_END not in ids:
+                problem = "no passage: expected QUESTION, tab, PASSAGE."
             read.append(_Read(text, [] if problem else ids, problem))
         return read
+
+    def _told(self, sources: Sequence[str], targets: Sequence[str]) -> list[_Read]:
+        """Ids of what is to be scored; of an answer, where in its source it stands."""
+        read = self._read(targets, "target")
+        if not self.tokenizers["target"].config.pointing:
+            return read
+        missing = "the answer is not in the passage, or not in what is read of it; give a part of the passage."
+        pairs = zip(read, target_ids(self.tokenizers, sources, targets), strict=True)
+        return [replace(one, ids=ids, problem=one.problem or (None if ids else missing)) for one, ids in pairs]
 
     def _check_attention(self, wanted: bool) -> None:
         for member in self.members if wanted else []:
@@ -279,6 +292,8 @@ class Predictor:
     def _prefix_ids(self, prefix: str | Sequence[str] | None, count: int) -> list[list[int]] | None:
         if prefix is None:
             return None
+        if self.task.points:
+            raise RegardError("prefix: an answer is a part of its passage, and begins where that is; leave it out.")
         if "shortlist" in self.approximate:
             raise RegardError("prefix: its words may not be on the shortlist; leave out one of the two.")
         prefixes = [prefix] * count if isinstance(prefix, str) else list(prefix)
@@ -307,17 +322,17 @@ class Predictor:
         for size, positions in sizes.items():
             yield positions, size
 
-    def _finish(self, found: Hypothesis, source: list[int], unnamed: Mapping[int, str], attention: bool) -> Prediction:
-        """unnamed   what ids beyond the vocabulary stand for"""
+    def _finish(self, found: Hypothesis, source: list[int], known: Mapping[int, str], attention: bool) -> Prediction:
+        """known   what ids beyond the vocabulary stand for"""
         return Prediction(
-            text=self.task.finish(found.tokens, self.tokenizers, unnamed),
+            text=self.task.finish(found.tokens, self.tokenizers, known),
             score=found.score,
             log_prob=found.log_prob,
-            tokens=self.tokenizers["target"].pieces(found.tokens, unnamed),
+            tokens=self.tokenizers["target"].pieces(found.tokens, known),
             token_log_probs=found.token_log_probs,
             finished=found.finished,
             ids=found.tokens,
-            source_tokens=[*self.tokenizers["source"].pieces(source, unnamed), END_MARK] if attention else None,
+            source_tokens=[*self.tokenizers["source"].pieces(source, known), END_MARK] if attention else None,
             attention=found.weights,
         )
 

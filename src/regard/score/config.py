@@ -14,6 +14,8 @@ class ScoreConfig(Config):
     """sacreBLEU's tokenizer for BLEU; 13a is its default. `none` for text that is tokenised already."""
     stem: bool = False
     """Compare stems of English words in ROUGE (Porter's stemmer); off, as in the rouge-score package."""
+    characters: bool = False
+    """Compare characters rather than words in F1 of answers, for languages without spaces."""
     positive: str | None = None
     """The label of which F1 is said beside that of all, where one is what is looked for."""
     lowercase: bool = False

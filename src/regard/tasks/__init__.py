@@ -1,5 +1,6 @@
 """Tasks: one file each, one line here."""
 
+from regard.tasks.answer import Answer
 from regard.tasks.classify import Classify
 from regard.tasks.reply import Reply
 from regard.tasks.summarize import Summarize
@@ -14,5 +15,6 @@ TASKS = {
     "reply": Reply,
     "write": Write,
     "classify": Classify,
+    "answer": Answer,
 }
 """What `task:` in a recipe may name."""

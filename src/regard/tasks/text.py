@@ -13,7 +13,7 @@ from regard.data.augment import Augmented, augmented
 from regard.data.batches import Batch, BatchPlan, Indices, collate
 from regard.data.config import MOST_TOKENS
 from regard.data.prepare import Pairs, Prepared, prepare
-from regard.data.tokenizer import NOTHING, PAD, Tokenizer
+from regard.data.tokenizer import NOTHING, PAD, Tokenizer, unnamed
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences
 from regard.errors import RegardError
@@ -34,6 +34,9 @@ class TextTask:
 
     decides: ClassVar[bool] = False
     """whether outputs are labels"""
+
+    points: ClassVar[bool] = False
+    """whether outputs are parts of their sources"""
 
     converses: ClassVar[bool] = False
     """whether texts to be answered are the turns of a conversation, with tabs between"""
@@ -61,13 +64,10 @@ class TextTask:
             scorer.corpus(["a"], [["a"]])
 
     def build(self, tokenizers: Mapping[str, Tokenizer]) -> Seq2Seq:
-        return seeded(
-            self.recipe.seed,
-            Seq2Seq,
-            self.recipe.model,
-            source_vocab=tokenizers["source"].size,
-            target_vocab=tokenizers["target"].size,
-        )
+        source, model = tokenizers["source"], self.recipe.model
+        spellings = None if model.spelling is None else torch.from_numpy(source.spellings())
+        sizes = {"source_vocab": source.size, "target_vocab": tokenizers["target"].size}
+        return seeded(self.recipe.seed, Seq2Seq, model, **sizes, spellings=spellings)
 
     def training(self, prepared: Prepared, seed: int) -> Pairs | Augmented:
         return augmented(prepared.train, prepared.tokenizers, self.recipe.train, seed)
@@ -121,9 +121,7 @@ class TextTask:
         )
         texts = [""] * len(sources)
         for i, best in zip(answered, outputs, strict=True):
-            texts[i] = self.finish(
-                best[0].tokens, prepared.tokenizers, prepared.tokenizers["source"].unnamed(sources[i])
-            )
+            texts[i] = self.finish(best[0].tokens, prepared.tokenizers, unnamed(prepared.tokenizers, sources[i]))
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
         kept = self.scored(prepared.valid, MOST_TOKENS, "data.valid")
         return {**scores, **self.told_scores(model, prepared.valid, kept, full=full)}
