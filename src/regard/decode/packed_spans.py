@@ -68,16 +68,16 @@ class PackedSpanDecoder:
 
 
 def _row(memory: Memory, row: int) -> Memory:
-    """One row, as long as it is."""
+    """One row, as long as it is, as a tensor of its own: products go by strides, and round by them too."""
     assert memory.levels is not None and memory.asked is not None, "the memory of encoder flow"
     length, part = int(memory.lengths[row]), slice(row, row + 1)
     levels = memory.levels[part, :, :length]
     asked = int((levels == PASSAGE).int().argmax()) + 1  # the tab is the last step of a question, too
     return Memory(
-        values=memory.values[part, :length],
-        src_valid=memory.src_valid[part, :length],
+        values=memory.values[row, :length].clone()[None],
+        src_valid=memory.src_valid[row, :length][None],
         lengths=memory.lengths[part],
         summary=memory.summary[part],
         levels=levels,
-        asked=memory.asked[part, :length, :asked],
+        asked=memory.asked[row, :length, :asked].clone()[None],
     )

@@ -41,6 +41,11 @@ class SpanSource(Counted):
     asked: Float[Tensor, "batch src_len question"]
     """how much each step looked at each of the question"""
 
+    @property
+    def tab(self) -> Int[Tensor, "batch"]:
+        """The step that stands for "no answer"."""
+        return self.inside.int().argmax(1)
+
     def select(self, rows: Int[Tensor, "rows"]) -> "SpanSource":
         return SpanSource(**{name: part.index_select(0, rows) for name, part in vars(self).items()})
 
@@ -116,6 +121,7 @@ class SpanDecoder(nn.Module):
         """Read one token a row, score the next."""
         here = torch.arange(source.rows, device=tokens.device).repeat_interleave(len(tokens) // source.rows)
         step = (tokens - self.vocab).clamp(min=0)
+        step = torch.where(source.inside[here, step], step, source.tab[here])  # of a hypothesis that is none
         before, known = tokens == BOS, state["first"] >= 0
         scores = source.ends.new_full((len(tokens), self.vocab + source.src_len), float("-inf"))
         looked = source.begins.new_zeros(len(tokens), source.src_len)
@@ -196,9 +202,8 @@ class SpanDecoder(nn.Module):
 def _may_end(source: SpanSource, rows: Int[Tensor, "rows"], first: Int[Tensor, "rows"]) -> Bool[Tensor, "rows src_len"]:
     """From the first on; where the first is the tab, there alone."""
     at = torch.arange(source.src_len, device=first.device)
-    inside = source.inside[rows]
-    none = first == inside.int().argmax(1)
-    return torch.where(none[:, None], at == first[:, None], inside & (at >= first[:, None]))
+    none = first == source.tab[rows]
+    return torch.where(none[:, None], at == first[:, None], source.inside[rows] & (at >= first[:, None]))
 
 
 def _asked(

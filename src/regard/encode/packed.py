@@ -177,14 +177,13 @@ class PackedQuestionFlow:
 
 
 def _alone(memory: Memory, row: int) -> Memory:
-    """One row, without padding."""
+    """One row, without padding, as a tensor of its own: products go by strides, and round by them too."""
     length = int(memory.lengths[row])
-    part = slice(row, row + 1)
     return Memory(
-        values=memory.values[part, :length],
-        src_valid=memory.src_valid[part, :length],
-        lengths=memory.lengths[part],
-        summary=memory.summary[part],
+        values=memory.values[row, :length].clone()[None],
+        src_valid=memory.src_valid[row, :length][None],
+        lengths=memory.lengths[row : row + 1],
+        summary=memory.summary[row : row + 1],
     )
 
 
