@@ -20,6 +20,7 @@ import contextlib
 import gzip
 import importlib
 import io
+import json
 import os
 import re
 import runpy
@@ -58,6 +59,7 @@ WORDS = 4000
 def smaller(values: Any) -> list[str]:
     """The changes that make a recipe one for tests; some tasks have no encoder or no attention to make small."""
     lacking = {"write": ("model.encoder", "model.attention"), "classify": ("model.attention",)}
+    lacking["answer"] = lacking["classify"]
     return [change for change in SMALLER if not change.startswith(lacking.get(values.get("task"), ("none",)))]
 
 
@@ -276,13 +278,19 @@ def here(
 
 
 def _for_examples(folder: Path) -> None:
-    """Tables and texts by the names that examples take: reviews.csv, sentences.tsv, names.txt, texts/."""
+    """What examples take, by their names: reviews.csv, sentences.tsv, names.txt, questions.json, texts/."""
     reviews = [f"{'a lovely' if i % 2 else 'an awful'} film {i % 7}" for i in range(40)]
     rows = [f"{text},{'good' if 'lovely' in text else 'bad'}\n" for text in reviews]
     (folder / "reviews.csv").write_text("text,label\n" + "".join(rows), encoding="utf-8")
     pairs = [f"ein Hund {i % 9}\ta dog {i % 9}\n" for i in range(40)]
     (folder / "sentences.tsv").write_text("".join(pairs), encoding="utf-8")
     (folder / "names.txt").write_text("".join(f"{word}\n" for word in [*few_words()][:60]), encoding="utf-8")
+    passages = [(f"Is {word} here?", f"There is {word} here .", word) for word in [*few_words()][:40]]
+    asked = [
+        {"context": text, "qas": [{"id": "", "question": question, "answers": [{"text": word, "answer_start": 9}]}]}
+        for question, text, word in passages
+    ]
+    (folder / "questions.json").write_text(json.dumps({"data": [{"paragraphs": asked}]}), encoding="utf-8")
     for i, text in enumerate(reviews[:20]):
         place = folder / "texts" / ("good" if "lovely" in text else "bad")
         place.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ _HOMES = {
     "Hypothesis": "regard.decode.outputs",
     "METRICS": "regard.score",
     "from_hub": "regard.export",
-    **dict.fromkeys(("Translator", "Summarizer", "Transducer", "Classifier", "Writer"), "regard.front"),
+    **dict.fromkeys(("Translator", "Summarizer", "Transducer", "Classifier", "Reader", "Writer"), "regard.front"),
 }
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Classifier",
     "Hypothesis",
     "Predictor",
+    "Reader",
     "Recipe",
     "RegardError",
     "Run",
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from regard.decode.search import search
     from regard.errors import RegardError
     from regard.export import from_hub
-    from regard.front import Classifier, Summarizer, Transducer, Translator, Writer
+    from regard.front import Classifier, Reader, Summarizer, Transducer, Translator, Writer
     from regard.predict import Predictor, load
     from regard.recipe import Recipe, load_recipe
     from regard.score import METRICS

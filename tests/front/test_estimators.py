@@ -34,6 +34,9 @@ def rows(name: str, count: int = 60) -> tuple[list[str], Any]:
     """Words of four letters, and what belongs to them."""
     draw = random.Random(name)
     words = [" ".join("".join(draw.choices("abcd", k=4)) for _ in range(draw.randint(1, 4))) for _ in range(count)]
+    if name == "Reader":  # which of the words begins with that letter
+        found = [(f"{word[0]} ?", f"{word} . {word[::-1]}") for word in words]
+        return found, [word.split()[0] for word in words]  # type: ignore[return-value]
     if name == "Classifier":
         return words, [("long" if len(word) > 10 else "short") for word in words]
     return words, None if name == "Writer" else [word[::-1] for word in words]
@@ -41,7 +44,8 @@ def rows(name: str, count: int = 60) -> tuple[list[str], Any]:
 
 def build(name: str, **settings: Any) -> Estimator:
     reads = {} if name == "Writer" else READS
-    attends = {} if name in ("Writer", "Classifier") else {"model.attention.dim": 8}
+    attends = {} if name in ("Writer", "Classifier", "Reader") else {"model.attention.dim": 8}
+    attends |= {"model.encoder.modelling.hidden": 8} if name == "Reader" else {}
     vocabulary = {"data.source.min_frequency": 1, "data.target.min_frequency": 1} if name == "Summarizer" else {}
     return MODELS[name](settings={**SMALL, **reads, **attends, **vocabulary, **settings})
 
@@ -96,7 +100,7 @@ def test_it_answers_every_row_and_the_same_from_a_folder_and_a_pickle(
 def test_rows_may_be_of_any_kind(fitted: dict[str, Estimator], name: str) -> None:
     model, (X, _) = fitted[name], rows(name)
     options = {"method": "greedy", "max_length": 10} if name != "Classifier" else {}
-    texts = X[:5]
+    texts = X[:5] if name != "Reader" else ["\t".join(row) for row in X[:5]]
     kinds = [
         np.array(texts),
         np.array(texts, dtype=object)[:, None],
@@ -242,3 +246,43 @@ def test_the_score_of_a_writer_is_what_evaluation_says(fitted: dict[str, Estimat
     predictor = regard.load(model.run_.path, overrides=[f"data.test.text={tmp_path / 'test.txt'}"])
     told = evaluate(predictor, split_examples(predictor, "test")).perplexity.value
     assert model.score(X) == pytest.approx(-np.log(told), rel=1e-5)
+
+
+def answers() -> list[dict[str, Any]]:
+    """Rows as SQuAD has them."""
+    draw, found = random.Random(1), []
+    for _ in range(40):
+        town = draw.choice(["Oslo", "Rome", "Bonn"])
+        context = f"In {town} there is a mill, and in {town} a tower."
+        start = context.rindex(town)
+        found.append(
+            {
+                "id": "x",
+                "question": "Where is a tower?",
+                "context": context,
+                "answers": {"text": [town, f"in {town}"], "answer_start": [start, start - 3]},
+            }
+        )
+    found[0]["answers"] = {"text": [], "answer_start": []}
+    return found
+
+
+def test_a_reader_takes_questions_in_any_form() -> None:
+    data = answers()
+    pairs = [(row["question"], row["context"]) for row in data]
+    texts = [row["answers"]["text"][0] if row["answers"]["text"] else None for row in data]
+    expected = build("Reader").fit(pairs, [row["answers"] for row in data]).predict(pairs)
+    for X, y in (
+        (pd.DataFrame(data), None),
+        (Dataset.from_list(data), None),
+        (np.array(pairs), [row["answers"] for row in data]),
+        (pd.DataFrame(pairs, columns=["question", "context"]), pd.Series([row["answers"] for row in data])),
+    ):
+        assert list(build("Reader").fit(X, y).predict(X)) == list(expected), type(X)
+    first = build("Reader").fit(pairs, texts)  # the first place where it stands, not the one that is meant
+    assert first.predictor_.tokenizers["target"].config.pointing
+    assert 0 <= first.score(data, None) <= 100 and first.score(pairs, texts) <= 100
+    with pytest.raises(RegardError, match="needs y"):
+        build("Reader").fit(pairs)
+    with pytest.raises(RegardError, match="row 1 is int"):
+        build("Reader").fit(pairs[:2], ["", 7])

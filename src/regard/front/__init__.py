@@ -13,6 +13,6 @@ from __future__ import annotations
 
 from regard.front.answers import Answers
 from regard.front.estimator import Estimator
-from regard.front.models import MODELS, Classifier, Summarizer, Transducer, Translator, Writer
+from regard.front.models import MODELS, Classifier, Reader, Summarizer, Transducer, Translator, Writer
 
-__all__ = ["MODELS", "Answers", "Classifier", "Estimator", "Summarizer", "Transducer", "Translator", "Writer"]
+__all__ = ["MODELS", "Answers", "Classifier", "Estimator", "Reader", "Summarizer", "Transducer", "Translator", "Writer"]

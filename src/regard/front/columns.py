@@ -35,6 +35,19 @@ def rows_of(values: Any, name: str) -> list[Any]:
     return found
 
 
+def column_of(values: Any, name: str) -> list[Any] | None:
+    """A column of a table, or what each of a list of mappings has by this name; None where there is none."""
+    names = values if isinstance(values, Mapping) else getattr(values, "column_names", getattr(values, "columns", None))
+    if names is not None and not isinstance(values, list | tuple):
+        return _plain(values[name]) if name in list(names) else None
+    found = values if isinstance(values, list | tuple) else []
+    return [row[name] for row in found] if found and all(_has(row, name) for row in found) else None
+
+
+def _has(row: Any, name: str) -> bool:
+    return isinstance(row, Mapping) and name in row
+
+
 def texts_of(values: Any, name: str) -> list[str]:
     """Each row as one text."""
     return [_text(row, name, i) for i, row in enumerate(rows_of(values, name))]

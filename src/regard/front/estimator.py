@@ -134,13 +134,16 @@ class Estimator:
         self._open(found.path)
         return self
 
-    def _read(self, X: Any, y: Any) -> tuple[list[str], list[str]]:
-        """Sources and targets."""
+    def _read(self, X: Any, y: Any) -> tuple[list[str], Sequence[Any]]:
+        """Sources and targets; a target is a text, or several that are right."""
         if y is None:
             raise RegardError(f"{type(self).__name__}.fit needs y: what is right for each row of X.")
-        return texts_of(X, "X"), texts_of(y, "y")
+        return self._sources(X), texts_of(y, "y")
 
-    def _split(self, X: list[str], y: list[str], X_valid: Any, y_valid: Any) -> tuple[list[Any], list[Any]]:
+    def _sources(self, X: Any) -> list[str]:
+        return texts_of(X, "X")
+
+    def _split(self, X: list[str], y: Sequence[Any], X_valid: Any, y_valid: Any) -> tuple[list[Any], list[Any]]:
         same_length(X, y)
         rows = list(zip(X, y, strict=True))
         if X_valid is not None:
@@ -190,7 +193,7 @@ class Estimator:
         return Console(quiet=not self.verbose)
 
     @staticmethod
-    def _write(place: Path, splits: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    def _write(place: Path, splits: Mapping[str, Sequence[tuple[str, Any]]]) -> None:
         """The rows as files of the recipe."""
         for name, rows in splits.items():
             with (place / f"{name}.jsonl").open("w", encoding="utf-8") as file:
@@ -206,12 +209,12 @@ class Estimator:
 
     def predict(self, X: Any, **options: Any) -> Any:
         """The best output of each row; options as in `Predictor.predict` (beam=, n_best is 1)."""
-        sources = texts_of(X, "X")
+        sources = self._sources(X)
         return Answers(self._fitted()(sources, **options), sources)
 
     def explain(self, X: Any, **options: Any) -> Answers:
         """`predict`, with scores and attention in `details`; a notebook shows them."""
-        sources = texts_of(X, "X")
+        sources = self._sources(X)
         found = [best for best, *_ in self._fitted().predict(sources, attention=True, **options)]
         return Answers([one.text for one in found], sources, found)
 
@@ -221,7 +224,9 @@ class Estimator:
         same_length(sources, targets)
         metric = self._metric()
         target = self._fitted().tokenizers["target"]
-        value = metric.corpus(list(self._fitted()(sources)), [[target.normalize(text)] for text in targets])
+        references = [[right] if isinstance(right, str) else right for right in targets]
+        cleaned = [[target.normalize(text) for text in several] for several in references]
+        value = metric.corpus(list(self._fitted()(sources)), cleaned)
         return value if metric.higher_is_better else -value
 
     def _metric(self) -> Metric:

@@ -12,7 +12,7 @@ import numpy as np
 from regard.data.text import TAG
 from regard.data.tokenizer import EOS
 from regard.errors import RegardError
-from regard.front.columns import rows_of, same_length, texts_of
+from regard.front.columns import column_of, rows_of, same_length, texts_of
 from regard.front.estimator import Estimator
 from regard.predict.labels import label_probabilities
 from regard.tasks.write import stream_scores
@@ -66,7 +66,7 @@ class Transducer(Estimator):
         tags = found.get("source", {}).get("tags", False) or self._tagged
         return {**found, "source": {**found.get("source", {}), "tags": tags}}
 
-    def _read(self, X: Any, y: Any) -> tuple[list[str], list[str]]:
+    def _read(self, X: Any, y: Any) -> tuple[list[str], Sequence[Any]]:
         found = super()._read(X, y)
         self._tagged = any(TAG in text for text in found[0])
         return found
@@ -176,6 +176,46 @@ class Classifier(Estimator):
             self.classes_ = np.array(target.labels)
 
 
+class Reader(Estimator):
+    """Questions about passages to the part of the passage that answers, or to nothing where it does not.
+
+        model = regard.Reader().fit([("Who sold the mill?", passage), …], ["Émile Tisserand", …])
+        model.predict([("Who bought it?", passage)])
+
+    A row of X is a question and a passage: a pair, a mapping with `question` and `context`, or a row of a table with
+    these columns, whatever others it has. A row of y is a text of the passage, several that are right, SQuAD's mapping
+    of `text` and `answer_start`, or nothing (empty, or None); y may be left out where X has `answers`. `score` is F1
+    by SQuAD's rules, from 0 to 100.
+    """
+
+    task = "answer"
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "data": {
+            "source": {**WORDS, "question": True, "unknown": "characters", "min_frequency": 2, "truncate": 600},
+            "target": {"tokenizer": "span"},
+            "max_length": 600,
+        },
+        "model": {
+            **{"embed": 64, "spelling": {"filters": 32}, "attention": None, "decoder": {"type": "span"}},
+            **{"dropout": 0.2, "encoder": {"type": "flow", "hidden": 64, "modelling": {"hidden": 64}}},
+        },
+        "train": {"label_smoothing": 0.0},
+    }
+
+    def _read(self, X: Any, y: Any) -> tuple[list[str], Sequence[Any]]:
+        if y is None:
+            y = column_of(X, "answers")
+        if y is None:
+            raise RegardError("Reader.fit needs y: the answer to each row of X, or a column answers in X.")
+        return self._sources(X), [_right(row, i) for i, row in enumerate(rows_of(y, "y"))]
+
+    def _sources(self, X: Any) -> list[str]:
+        parts = [column_of(X, name) for name in ("question", "context")]
+        if any(part is None for part in parts):
+            return texts_of(X, "X")
+        return texts_of({"question": parts[0], "context": parts[1]}, "X")
+
+
 class Writer(Estimator):
     """Texts to more text: a language model of lines.
 
@@ -226,6 +266,26 @@ def _label(label: Any, row: int) -> Any:
     return label
 
 
+def _right(row: Any, i: int) -> list[str]:
+    """The right answers to a question, each with where it begins behind a tab, where that is told."""
+    found, begins = (row.get("text"), row.get("answer_start")) if isinstance(row, Mapping) else (row, None)
+    texts, starts = (_list(part) for part in (found, begins))
+    if not all(isinstance(text, str) for text in texts):
+        raise RegardError(
+            f"y: row {i} is {type(row).__name__} {str(row)[:40]}, expected a text, several, or text and answer_start."
+        )
+    cleaned = [text.replace(TAG, " ") for text in texts]
+    if len(starts) == len(cleaned):
+        cleaned = [f"{text}{TAG}{start}" for text, start in zip(cleaned, starts, strict=True)]
+    return cleaned or [""]
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
 def _is_set(row: Any) -> bool:
     return isinstance(row, Iterable) and not isinstance(row, str | bytes | Mapping)
 
@@ -235,6 +295,7 @@ MODELS: dict[str, type[Estimator]] = {
     "Summarizer": Summarizer,
     "Transducer": Transducer,
     "Classifier": Classifier,
+    "Reader": Reader,
     "Writer": Writer,
 }
 """What `regard` offers by these names."""
