@@ -68,6 +68,7 @@ def test_a_place_says_which_of_several_is_meant() -> None:
     first, second = (pointers(tokenizer, source, f"mill\t{start}", 0) for start in (2, 12))
     assert first != second and pointers(tokenizer, source, "mill", 0) == first
     assert pointers(tokenizer, source, "mill\t5", 0) == first  # where it does not stand: its first place
+    assert answered(tokenizer, source, "by\na  mill .") == "by a mill."  # whatever its white space
 
 
 def test_the_question_is_no_place_for_an_answer() -> None:

@@ -44,7 +44,7 @@ def pointers(tokenizer: SourceTokenizer, source: str, answer: str, first: int) -
     """The first and the last piece of an answer in its source, as ids; None where the answer is not there.
 
     answer   a text of the passage, which may have behind a tab where in the passage it begins, in characters; else its
-             first occurrence is meant. Empty: there is no answer, which is the tab of the source, twice
+             first occurrence is meant, white space aside. Empty: there is no answer, which is the source's tab, twice
     first    the id of the source's first piece: the size of the vocabulary of what is written
     """
     wanted, _, begins = answer.partition(TAG)
@@ -54,13 +54,25 @@ def pointers(tokenizer: SourceTokenizer, source: str, answer: str, first: int) -
         tab = sum(end < behind for _, end in steps) - 1
         return [first + tab] * 2 if behind and tab >= 0 else None
     start = behind + int(begins) if begins.strip().isdecimal() else -1
+    place = (start, start + len(wanted))
     if start < behind or not source.startswith(wanted, start):
-        start = source.find(wanted, behind)
-    end = start + len(wanted)
+        place = _find(source, wanted, behind)
+    start, end = place
     inside = [j for j, (a, b) in enumerate(steps) if a < end and b > start and a >= behind]
-    if start < behind or not inside or steps[inside[-1]][1] < len(source[:end].rstrip()):  # cut off
+    if not inside or steps[inside[-1]][1] < len(source[:end].rstrip()):  # cut off
         return None
     return [first + inside[0], first + inside[-1]]
+
+
+def _find(source: str, wanted: str, behind: int) -> Place:
+    """Where a text first stands, with its white space or, if nowhere, with any; (0, 0): it does not."""
+    start = source.find(wanted, behind)
+    if start >= 0:
+        return start, start + len(wanted)
+    marks = [i for i in range(behind, len(source)) if not source[i].isspace()]
+    alone = "".join(wanted.split())
+    start = "".join(source[i] for i in marks).find(alone)
+    return (marks[start], marks[start + len(alone) - 1] + 1) if start >= 0 else (0, 0)
 
 
 def _trimmed(text: str, place: Place) -> Place:

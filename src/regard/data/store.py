@@ -161,7 +161,8 @@ def write_store(
                 lengths = np.array([len(array) for array in arrays], dtype=np.int32)
                 file.write(lengths.tobytes())
                 values: Ids = np.concatenate(arrays)
-                _count(counts, side, lengths, values, tokenizers[side].size)
+                pointing = side == "target" and tokenizers[side].config.pointing  # at steps, which are no pieces
+                _count(counts, side, lengths, values, 2**31 if pointing else tokenizers[side].size)
                 offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
                 columns.append(pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values)))
             size = tokenizers["target"].size
