@@ -10,13 +10,14 @@ TEST_ENV := OMP_NUM_THREADS=1
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS)
 
-.PHONY: help venv demo test test-all fingerprint lint format clean
+.PHONY: help venv demo test test-all fingerprint lint format site clean
 
 help:
 	@echo "make demo         train on the bundled dictionary for a few minutes and look at the result"
 	@echo "make test         the quick tests, about two minutes"
 	@echo "make test-all     all tests, about ten minutes"
 	@echo "make lint         ruff and mypy"
+	@echo "make site         the pages of docs/, a reference and all errors, as HTML in build/site"
 	@echo "make fingerprint  the first 50 losses of every recipe whose data is here, against the recorded ones"
 	@echo "make venv         the environment alone: $(VENV)"
 
@@ -45,6 +46,10 @@ fingerprint: venv
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+site: venv
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs build/site
+	@echo "build/site/README.html"
 
 format: venv
 	$(BIN)/ruff check --fix --select I .
