@@ -112,7 +112,7 @@ def reference(folder: str, title: str) -> str:
 
 
 def as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings as they are: plain paragraphs with `code`, and examples, equations and lists of names as they stand."""
+    """Docstrings as they are: paragraphs with `code`, and examples, equations and lists of names as they stand."""
     blocks = "\n".join(lines).split("\n\n")
     lines[:] = [line for block in blocks for line in [*_block(block), ""]]
 

@@ -1,4 +1,4 @@
-"""The site is built without a warning, with a page for everything; the Chinese README says what the English one does."""
+"""The site is built without a warning, with a page for everything; the Chinese README says the English one's."""
 
 from __future__ import annotations
 
