@@ -10,20 +10,17 @@ import numpy as np
 from regard.data.batches import Indices
 from regard.data.prepare import Pairs
 from regard.data.tokenizer import NOTHING, Tokenizer
-from regard.decode.config import SearchConfig
 from regard.errors import RegardError
-from regard.model import Seq2Seq
 from regard.score.answers import AnswerF1, ExactMatch
 from regard.score.metric import Metric
-from regard.score.perplexity import Told
-from regard.tasks.text import TextTask, told_pairs
+from regard.tasks.decision import DecisionTask
 
 
-class Answer(TextTask):
+class Answer(DecisionTask):
     """Find the answer to a question in a passage, or that there is none: exact match and F1 by the rules of SQuAD.
 
     An output is two pointers into the source (`data.target.tokenizer: span`, `model.decoder: span`); its text is what
-    stands there, as the user wrote it. Perplexity is per question.
+    stands there, as the user wrote it.
     """
 
     summary: ClassVar[str] = "question and passage → the part that answers, or none (EM, F1)"
@@ -33,10 +30,6 @@ class Answer(TextTask):
     def scorers(self) -> list[Metric]:
         characters = self.recipe.score.characters
         return [ExactMatch(characters=characters), AnswerF1(characters=characters)]
-
-    @property
-    def metrics(self) -> dict[str, bool]:
-        return {**{scorer.name: True for scorer in self.scorers()}, "perplexity": False}
 
     def finish(
         self, tokens: Sequence[int], tokenizers: Mapping[str, Tokenizer], unnamed: Mapping[int, str] = NOTHING
@@ -51,14 +44,3 @@ class Answer(TextTask):
         if not len(kept):
             raise RegardError(f"{name}: no answer is in its passage, so none can be scored: are the columns right?")
         return kept
-
-    def told(self, model: Seq2Seq, pairs: Pairs, kept: Indices) -> Told:
-        nll = told_pairs(model, pairs, self.recipe.train.batch_tokens, kept)[:, 0]
-        return Told(np.stack([nll, np.ones_like(nll)], 1), None)
-
-    def told_scores(self, model: Seq2Seq, pairs: Pairs, kept: Indices, *, full: bool) -> dict[str, float]:
-        return {"perplexity": self.told(model, pairs, kept).perplexity}
-
-    def open_ended(self, search: SearchConfig) -> SearchConfig:
-        """All outputs have two tokens, and their probability is what they are ranked by."""
-        return search.model_copy(update={"length_penalty": 0.0})

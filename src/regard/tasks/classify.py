@@ -10,27 +10,25 @@ import torch
 from torch import Tensor
 
 from regard.data.augment import Augmented
-from regard.data.batches import Batch, Indices
+from regard.data.batches import Batch
 from regard.data.config import BYTES, SPECIALS
 from regard.data.prepare import Pairs, Prepared
 from regard.data.text import TAG
 from regard.data.tokenizer import Tokenizer
-from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.model import LossSums, Seq2Seq
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
 from regard.score.labels import Accuracy, F1Label, F1Macro, F1Micro
 from regard.score.metric import Metric
-from regard.score.perplexity import Told
-from regard.tasks.text import TextTask, told_pairs
+from regard.tasks.decision import DecisionTask
 
 
-class Classify(TextTask):
+class Classify(DecisionTask):
     """Say what kind of text it is: accuracy, macro F1, and micro F1 of sets of labels or F1 of one label.
 
     A label is an output of one piece (`data.target.tokenizer: label` and `model.decoder: labels`), so that n-best
-    outputs have probabilities, and several runs are an ensemble as any. Perplexity is per example, ends not counted.
+    outputs have probabilities, and several runs are an ensemble as any.
     """
 
     summary: ClassVar[str] = "text → label, or several (accuracy, F1)"
@@ -46,10 +44,6 @@ class Classify(TextTask):
         found: list[Metric] = [Accuracy(), F1Macro()]
         found += [F1Micro()] if several else []
         return found + ([F1Label(positive=positive)] if positive is not None else [])
-
-    @property
-    def metrics(self) -> dict[str, bool]:
-        return {**{scorer.name: True for scorer in self.scorers()}, "perplexity": False}
 
     def prepare(self, tokenizers: Mapping[str, Tokenizer] | None = None) -> Prepared:
         prepared = super().prepare(tokenizers)
@@ -67,17 +61,6 @@ class Classify(TextTask):
         if importance is None:
             return model.loss(batch, smoothing=smoothing, noise=noise)
         return model.loss(batch, smoothing=smoothing, noise=noise, importance=importance.to(next(model.parameters())))
-
-    def told(self, model: Seq2Seq, pairs: Pairs, kept: Indices) -> Told:
-        nll = told_pairs(model, pairs, self.recipe.train.batch_tokens, kept)[:, 0]
-        return Told(np.stack([nll, np.ones_like(nll)], 1), None)
-
-    def told_scores(self, model: Seq2Seq, pairs: Pairs, kept: Indices, *, full: bool) -> dict[str, float]:
-        return {"perplexity": self.told(model, pairs, kept).perplexity}
-
-    def open_ended(self, search: SearchConfig) -> SearchConfig:
-        """A set's probability is that of all its decisions, however many of them are labels."""
-        return search.model_copy(update={"length_penalty": 0.0})
 
     def _one_each(self, prepared: Prepared) -> None:
         """Refuse sets of labels where there should be one."""
