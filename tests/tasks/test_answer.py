@@ -92,6 +92,20 @@ def test_what_was_looked_at_is_where_the_answer_is_and_what_was_asked(run: Path)
 
 
 @pytest.mark.slow
+def test_a_page_shows_what_an_answer_rests_on(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("Where is Ben from?\tDora is from Lima. Ben is from Rome.\n")
+    page = tmp_path / "shown.html"
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(run), "--input", str(tmp_path / "in.txt"), "--attention", str(page)])
+    text = page.read_text()
+    assert ended.value.code == 0 and "<h1>Rome" in text and text.count("<tr>") == 2 and 'class="share"' not in text
+    strongest = [
+        row[row.index("color: white") :].split(">")[1] for row in text.split("<tr>")[1:] if "color: white" in row
+    ]
+    assert "rome</b" in strongest
+
+
+@pytest.mark.slow
 def test_told_answers_are_scored(run: Path) -> None:
     predictor = regard.load(run)
     text = "Where is Ben from?\tDora is from Lima. Ben is from Rome."

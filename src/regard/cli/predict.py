@@ -296,8 +296,10 @@ def _draw(predictor: Predictor, lines: list[Line], search: SearchConfig, path: P
     if len(lines) != 1:
         raise RegardError(f"--attention draws one text, found {len(lines):,}; give one.")
     page = is_page(path)
-    if page and not predictor.task.decides:
-        raise RegardError("--attention: a page shows what a label rests on; for this run name a .png, .svg or .pdf.")
+    if page and not (predictor.task.decides or predictor.task.points):
+        raise RegardError(
+            "--attention: a page shows what a label or an answer rests on; for this run name a .png, .svg or .pdf."
+        )
     if page:
         search = search.model_copy(update={"method": "beam", "beam": max(LABELLED, search.beam), "n_best": LABELLED})
     [found] = predictor.predict([lines[0].text], search=search, prefix=prefix, attention=True, strict=True)
@@ -305,8 +307,10 @@ def _draw(predictor: Predictor, lines: list[Line], search: SearchConfig, path: P
     if best.attention is None or best.source_tokens is None:
         raise RegardError("--attention: the text is empty, so there is nothing to draw.")
     if page:
-        labels = [(one.text.replace("\t", ", "), one.probability) for one in found]
-        shaded_text(best.source_tokens[:-1], best.attention[0].tolist()[:-1], labels, path)
+        points = predictor.task.points
+        named = [(one.text.replace("\t", ", ") or "no answer" * points, one.probability) for one in found]
+        weights = best.attention.mean(0) if points else best.attention[0]  # pointers, and what they asked
+        shaded_text(best.source_tokens[:-1], weights.tolist()[:-1], named, path, shares=not points)
         return lines
     target = [*best.tokens, END_MARK] if best.finished else best.tokens
     attention_picture(best.attention, best.source_tokens, target, path)

@@ -39,14 +39,20 @@ b {{{{ font-weight: inherit; padding: .05rem .1rem; border-radius: .15rem; }}}}
 
 
 def shaded_text(
-    pieces: Sequence[str], weights: Sequence[float], labels: Sequence[tuple[str, float]], path: str | os.PathLike[str]
+    pieces: Sequence[str],
+    weights: Sequence[float],
+    labels: Sequence[tuple[str, float]],
+    path: str | os.PathLike[str],
+    *,
+    shares: bool = True,
 ) -> Path:
     """Write the page; returns its path. Sentences are rows, with what share of all weight each has; in them words are
     shaded in proportion to the largest weight, and say their own where the pointer rests.
 
     pieces    of the source, as `Tokenizer.pieces` has them
     weights   of each piece, in sum at most one
-    labels    the likeliest first, with their probabilities
+    labels    the likeliest outputs first, with their probabilities
+    shares    off: rows are about different things, and each is shaded in proportion to its own largest weight
 
         shaded_text(["a", "lovely", "film"], [0.1, 0.8, 0.1], [("good", 0.97), ("bad", 0.03)], "review.html")
     """
@@ -56,20 +62,29 @@ def shaded_text(
         raise RegardError(f"shaded_text: {len(pieces):,} pieces but {len(found):,} weights; give one for each.")
     if not len(found) or not np.isfinite(found).all() or (found < 0).any():
         raise RegardError("shaded_text: weights are numbers of at least 0, and there is at least one.")
-    most, words = found.max() or 1.0, not any(piece.startswith("▁") for piece in pieces)
-    rows, row, share = [], "", 0.0
-    for piece, weight in zip(pieces, found.tolist(), strict=True):
-        share += weight
-        if piece == BREAK:
-            rows.append((row, share))
-            row, share = "", 0.0
-        else:
-            row += " " * (words or piece.startswith("▁")) + _word(piece.removeprefix("▁"), weight, weight / most)
-    rows += [(row, share)] if row or share else []
+    words, rows = not any(piece.startswith("▁") for piece in pieces), []
+    for row in _sentences(list(zip(pieces, found.tolist(), strict=True))):
+        most = (found.max() if shares else max(weight for _, weight in row)) or 1.0
+        shaded = "".join(
+            " " * (words or piece.startswith("▁")) + _word(piece.removeprefix("▁"), weight, weight / most)
+            for piece, weight in row
+            if piece != BREAK
+        )
+        rows.append(_row(shaded, sum(weight for _, weight in row) if shares else None))
     title = " · ".join(f"{label or 'no label'} {100 * probability:.1f} %" for label, probability in labels[:LABELLED])
-    text = PAGE.format(title=html.escape(title), rows="\n".join(_row(*each) for each in rows))
+    text = PAGE.format(title=html.escape(title), rows="\n".join(rows))
     write_bytes(path, text.encode("utf-8"))
     return path
+
+
+def _sentences(pieces: Sequence[tuple[str, float]]) -> list[list[tuple[str, float]]]:
+    """Up to each break, and what is left after the last."""
+    found: list[list[tuple[str, float]]] = [[]]
+    for piece in pieces:
+        found[-1].append(piece)
+        if piece[0] == BREAK:
+            found.append([])
+    return [row for row in found if row]
 
 
 def is_page(path: Path) -> bool:
@@ -93,6 +108,8 @@ def _word(piece: str, weight: float, strength: float) -> str:
     return f'<b style="{shade}" title="{100 * weight:.2f} %">{html.escape(piece)}</b>'
 
 
-def _row(words: str, share: float) -> str:
-    bar = f'<i style="width: {3 * share:.2f}rem"></i>{100 * share:.0f} %'
-    return f'<tr><td class="share">{bar}</td><td dir="auto">{words}</td></tr>'
+def _row(words: str, share: float | None) -> str:
+    cell = ""
+    if share is not None:
+        cell = f'<td class="share"><i style="width: {3 * share:.2f}rem"></i>{100 * share:.0f} %</td>'
+    return f'<tr>{cell}<td dir="auto">{words}</td></tr>'
