@@ -188,6 +188,8 @@ class Recipe(Config):
             )
         if self.train.joined or self.train.hallucinated:
             raise ValueError("train.joined and hallucinated put outputs together, and spans are none: set both to 0")
+        if self.train.pretrained.target:
+            raise ValueError("train.pretrained.target: spans have no vectors; set it to null")
         return self
 
     @model_validator(mode="after")

@@ -62,6 +62,26 @@ def test_japanese_answers() -> None:
         assert answered(tokenizer, source, answer) == answer
 
 
+def test_characters_that_cleaning_puts_together_and_takes_apart() -> None:
+    tokenizer = tokenizer_of("mecab")
+    passage = "１９２４年，ｶﾞﾗｽの家㍿①②" * 50 + "각한 İ ﬁn e\u0301te\u0323\u0301 終"
+    for answer in ("年，ｶﾞﾗｽの家", "각한", "e\u0301te\u0323\u0301", "ﬁn", "終"):
+        assert answer in (answered(tokenizer, f"何？\t{passage}", answer) or "")
+
+
+def test_tabs_in_answers_are_spaces(tmp_path: Path) -> None:
+    tokenizer = tokenizer_of("words")
+    source = "Where?\tA mill by a mill."
+    assert answered(tokenizer, source, "by\ta") == "by a" and answered(tokenizer, source, "by\ta\t7") == "by a"
+    assert normalize("by\ta\t7", TextConfig(tokenizer="span")) == normalize("by\ta", TextConfig(tokenizer="span"))
+    squad(tmp_path / "train.json", [("Where?", [("the\tmill", PASSAGE.index("the mill"))])])
+    plain = (tmp_path / "train.json").read_text().replace('"answer_start"', '"was"')
+    (tmp_path / "valid.json").write_text(plain)  # without starts
+    prepared = prepare(config(tmp_path))
+    assert len(prepared.train.ids(0)[1]) == 2 and prepared.train.ids(0)[1].tolist() == prepared.valid.ids(0)[1].tolist()
+    assert prepared.valid.target_texts(0) == ["the mill"]
+
+
 def test_a_place_says_which_of_several_is_meant() -> None:
     tokenizer = tokenizer_of("words")
     source = "Where?\tA mill by a mill."
@@ -85,6 +105,9 @@ def test_an_answer_that_is_cut_off_is_not_there() -> None:
     source = "It\tthe mill down in 1924"
     assert len(tokenizer.places(source)) == len(tokenizer.encode([source])[0]) == 5
     assert answered(tokenizer, source, "the mill") == "the mill" and answered(tokenizer, source, "in 1924") is None
+    assert answered(tokenizer, source, "down") == "down"  # the last that is read, and nothing of the rest
+    for unread in ("It\t", "It\t  ", "it the mill down in\tthe mill", "\t"):
+        assert pointers(tokenizer, unread, "", 0) is None and pointers(tokenizer, unread, "mill", 0) is None
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\t"), max_size=30)

@@ -20,6 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 import regard
 from regard.errors import RegardError
 from regard.front import MODELS, Estimator
+from regard.front.models import _right
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
 
@@ -276,10 +277,13 @@ def test_a_reader_takes_questions_in_any_form() -> None:
         (pd.DataFrame(data), None),
         (Dataset.from_list(data), None),
         (np.array(pairs), [row["answers"] for row in data]),
+        (pd.Series(data), None),
         (pd.DataFrame(pairs, columns=["question", "context"]), pd.Series([row["answers"] for row in data])),
     ):
         assert list(build("Reader").fit(X, y).predict(X)) == list(expected), type(X)
     first = build("Reader").fit(pairs, texts)  # the first place where it stands, not the one that is meant
+    column = pd.Series(texts)
+    assert [row for i, row in enumerate(texts) if row is None and not _right(column[i], i)[0]] == [None]
     assert first.predictor_.tokenizers["target"].config.pointing
     assert 0 <= first.score(data, None) <= 100 and first.score(pairs, texts) <= 100
     with pytest.raises(RegardError, match="needs y"):

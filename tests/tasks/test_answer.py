@@ -112,6 +112,7 @@ def test_told_answers_are_scored(run: Path) -> None:
     [[found]] = predictor.predict([text])
     told = predictor.score([text] * 4, ["Rome", "Lima", "", "Berlin"])
     assert told[0].log_prob == pytest.approx(found.log_prob, abs=1e-5) and told[0].text == "Rome"
+    assert told[0].score == pytest.approx(found.score, abs=1e-5)
     assert told[1].log_prob < told[0].log_prob and told[2].log_prob < told[0].log_prob and told[2].text == ""
     assert told[3].problem and "not in the passage" in told[3].problem
 
@@ -120,15 +121,20 @@ def test_told_answers_are_scored(run: Path) -> None:
 def test_answers_do_not_depend_on_the_batch(run: Path) -> None:
     predictor, rows = regard.load(run), questions(30, 5)
     texts = [f"{row['question']}\t{row['context']}" for row in rows]
-    together = predictor.predict(texts, n_best=3)
+    texts += ["Where is Ben from?\tRome", "Where is Ben from?\t" + "Anna is from Oslo. " * 30]
+    wide = {"beam": 200, "n_best": 3, "min_length": 5, "no_repeat_ngram": 1, "max_length": 6}  # limits of texts
+    together = predictor.predict(texts, **wide)
     for text, outputs in zip(texts, together, strict=True):
-        [alone] = predictor.predict([text], n_best=3)
+        [alone] = predictor.predict([text], **wide)
+        assert all(one.finished and len(one.ids) == 2 for one in outputs)
         assert [(one.text, one.score) for one in alone] == [(one.text, one.score) for one in outputs]
 
 
 @pytest.mark.slow
 def test_two_runs_answer_together_and_lines_are_kept(run: Path, tmp_path: Path, capsys: Any) -> None:
-    both = regard.load([run, run])
+    both, alone = regard.load([run, run]), regard.load(run)
+    found = [evaluate(one, split_examples(one, "test")).perplexity.value for one in (both, alone)]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)  # per question, however many run together
     assert both([ASKED]) == regard.load(run)([ASKED])
     lines = [ASKED, "", "Where is Ben from?", ASKED]
     (tmp_path / "in.txt").write_text("\n".join(lines) + "\n")
@@ -138,6 +144,9 @@ def test_two_runs_answer_together_and_lines_are_kept(run: Path, tmp_path: Path, 
     found = (tmp_path / "out.txt").read_text().splitlines()
     assert len(found) == 4 and found[0] == found[3] == regard.load(run)([ASKED])[0] and found[1] == found[2] == ""
     assert "no passage" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(run), "--input", str(tmp_path / "in.txt"), "--sentences", "en"])
+    assert ended.value.code and "take texts apart" in capsys.readouterr().err
     with pytest.raises(RegardError, match="prefix"):
         both([ASKED], prefix="Rome")
 
@@ -158,6 +167,7 @@ def test_what_a_run_says(tmp_path: Path) -> None:
         ({"model": {"encoder": "birnn"}}, "go together"),
         ({"train": {"joined": 0.5}}, "spans are none"),
         ({"train": {"sampled_softmax": 100}}, "saves nothing"),
+        ({"train": {"pretrained": {"target": "vectors.txt"}}}, "spans have no vectors"),
     ],
 )
 def test_what_a_recipe_may_not_say(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

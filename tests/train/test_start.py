@@ -13,7 +13,7 @@ from regard.errors import RegardError
 from regard.model import Seq2Seq
 from regard.model_config import ModelConfig
 from regard.train.runfolder import Run
-from regard.train.start import start_from
+from regard.train.start import _copy_rows, start_from
 from regard.train.weights import load_into, model_tensors
 
 
@@ -156,3 +156,17 @@ def test_weights_of_another_model_are_refused(old: tuple[Run, Seq2Seq, Tokenizer
         load_into(model(had, had, embed=4), run.weights(), run.path)
     with pytest.raises(RegardError, match=r"0 missing, 4 unknown \(such as decoder.attention"):
         load_into(model(had, had, attention="none", decoder={"type": "recurrent"}), run.weights(), run.path)
+
+
+def test_characters_of_spellings_are_copied_by_what_they_are(tmp_path):
+    """The numbers of characters are a vocabulary's own."""
+    had, now = (Tokenizer.train([text], TextConfig(tokenizer="word", vocab=300)) for text in ("abc cab", "cd bcd"))
+    torch.manual_seed(0)
+    table = torch.randn(len(had.characters()) + 1, 4)
+    mine = torch.zeros(len(now.characters()) + 1, 4)
+    count = _copy_rows(mine, table, now.characters(), had.characters())
+    both = set(had.characters()) & set(now.characters())
+    assert count == len(both) and {"b", "c", " "} <= both and "d" not in both
+    for character in both:
+        assert torch.equal(mine[now.characters()[character]], table[had.characters()[character]])
+    assert not mine[now.characters()["d"]].any()

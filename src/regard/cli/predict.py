@@ -181,6 +181,8 @@ def _documents(predictor: Predictor, sentences: str | None, markup: bool, tokens
 
     if not (sentences or markup):
         return predictor
+    if predictor.task.points:
+        raise RegardError("--sentences and --markup take texts apart, and an answer is a part of one: leave them out.")
     if tokens:
         raise RegardError("--sentences and --markup put a text together: leave out --scores and --attention.")
     return Documents(predictor, sentences=sentences, markup=markup)

@@ -162,7 +162,8 @@ def read_squad(path: Path, columns: Sequence[Column], data: DataConfig) -> Itera
                     **{key: question[key] for key in ("id", "question")},
                     **{"title": article.get("title", ""), "context": paragraph["context"]},
                     "answers": {
-                        key: [answer[key] for answer in question["answers"]] for key in ("text", "answer_start")
+                        "text": [answer["text"] for answer in question["answers"]],
+                        "answer_start": [answer.get("answer_start") for answer in question["answers"]],
                     },
                 }
                 for article in articles
@@ -262,8 +263,11 @@ def _answers(value: Any, data: DataConfig) -> Any:
     if not isinstance(value, dict) or not isinstance(value.get("text"), list):
         return value
     texts, starts = value["text"], value.get("answer_start")
+    if not all(isinstance(text, str) for text in texts):
+        return value
     if data.target.pointing and isinstance(starts, list) and len(starts) == len(texts):
-        texts = [f"{text}{TAG}{start}" for text, start in zip(texts, starts, strict=True)]
+        pairs = zip(texts, starts, strict=True)
+        texts = [f"{text}{TAG}{start}" if isinstance(start, int) else text for text, start in pairs]
     return texts or ""
 
 

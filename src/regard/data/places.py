@@ -6,13 +6,14 @@ the text with spaces between its words to the cleaned one, and from there, word 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
 from regard.data.config import TextConfig
 from regard.data.segment import SEGMENTERS
-from regard.data.text import JOINER, TAG, normalize, separate
+from regard.data.text import JOINER, TAG, normalize, placed, separate
 
 Place = tuple[int, int]
 """Start and end of a part of a text, in characters."""
@@ -29,7 +30,7 @@ def places(text: str, config: TextConfig, offsets: Callable[[str], Sequence[Plac
 
     offsets   where in a text with spaces between its words its pieces stand
     """
-    question, tab, passage = text.partition(TAG)
+    question, _, passage = text.partition(TAG)
     alone = config.model_copy(update={"question": False})
     asked = offsets(separate(normalize(question, alone), alone))
     if not passage.strip():
@@ -37,7 +38,8 @@ def places(text: str, config: TextConfig, offsets: Callable[[str], Sequence[Plac
     first = len(question) + 1
     back = _back(passage, alone)
     found = [(first + back[a], first + back[b]) for a, b in offsets(separate(normalize(passage, alone), alone))]
-    return [(len(question), len(question))] * (len(asked) + len(tab)) + [_trimmed(text, place) for place in found]
+    before = [(len(question), len(question))] * len(asked) + [(len(question), first)]
+    return before + [_trimmed(text, place) for place in found]
 
 
 def pointers(tokenizer: SourceTokenizer, source: str, answer: str, first: int) -> list[int] | None:
@@ -47,13 +49,14 @@ def pointers(tokenizer: SourceTokenizer, source: str, answer: str, first: int) -
              first occurrence is meant, white space aside. Empty: there is no answer, which is the source's tab, twice
     first    the id of the source's first piece: the size of the vocabulary of what is written
     """
-    wanted, _, begins = answer.partition(TAG)
+    wanted, begins = placed(answer)
     behind = source.find(TAG) + 1
     steps = tokenizer.places(source)
+    if (behind - 1, behind) not in steps:  # no passage, or a question that leaves no room for it
+        return None
     if not wanted.strip():
-        tab = sum(end < behind for _, end in steps) - 1
-        return [first + tab] * 2 if behind and tab >= 0 else None
-    start = behind + int(begins) if begins.strip().isdecimal() else -1
+        return [first + steps.index((behind - 1, behind))] * 2
+    start = behind + begins if begins >= 0 else -1
     place = (start, start + len(wanted))
     if start < behind or not source.startswith(wanted, start):
         place = _find(source, wanted, behind)
@@ -124,5 +127,24 @@ def _inside(word: str, config: TextConfig) -> list[int]:
     cleaned = normalize(word, config)
     if len(cleaned) == len(word) and (word.isascii() or cleaned.lower() == word.lower()):
         return list(range(len(word) + 1))
-    lengths = [len(normalize(word[:count], config)) for count in range(len(word) + 1)]
-    return [max(k for k, length in enumerate(lengths) if length <= i) for i in range(len(cleaned) + 1)]
+    runs = _runs(word, config)
+    if sum(len(normalize(run, config)) for run in runs) != len(cleaned):
+        runs = [word]
+    found, at = [], 0
+    for run in runs:
+        lengths = [len(normalize(run[:count], config)) for count in range(len(run) + 1)]
+        found += [at + bisect_right(lengths, i) - 1 for i in range(lengths[-1])]
+        at += len(run)
+    return [*found, at]
+
+
+def _runs(word: str, config: TextConfig) -> list[str]:
+    """The parts of a word that are cleaned each by itself, most of them characters."""
+    found: list[str] = []
+    for character in word:
+        size = len(normalize(character, config))
+        if found and len(normalize(found[-1] + character, config)) != len(normalize(found[-1], config)) + size:
+            found[-1] += character
+        else:
+            found.append(character)
+    return found

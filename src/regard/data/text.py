@@ -49,10 +49,17 @@ def normalize(text: str, config: TextConfig) -> str:
         passage = _cleaned(rest, config)
         return _cleaned(head, config) + (tab + passage if passage else "")
     if config.pointing:
-        return _cleaned(text.partition(TAG)[0], config)
+        return _cleaned(placed(text)[0], config)
     if config.turns is not None:
         return last_turns(TAG.join(_cleaned(turn, config) for turn in text.split(TAG)), config.turns)
     return _cleaned(text, config)
+
+
+def placed(answer: str) -> tuple[str, int]:
+    """An answer, and where in its passage it begins, which may be told behind a tab; −1: it is not."""
+    text, tab, begins = answer.rpartition(TAG)
+    told = tab and begins.isascii() and begins.isdigit()
+    return (text if told else answer).replace(TAG, " "), int(begins) if told else -1
 
 
 def last_turns(text: str, count: int) -> str:

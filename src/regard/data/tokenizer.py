@@ -156,19 +156,17 @@ class Tokenizer:
         """
         if self.config.question:
             first = self.size if first is None else first
-            begins = [start for start, _ in self.places(text)]
+            begins = [start for start, _ in places(text, self.config, self._offsets)]
+            steps = list(pairwise([*begins, len(text)]))[: self.config.truncate]
             tab = text.find(TAG)
-            return {
-                first + step: "" if start <= tab else text[start:until]
-                for step, (start, until) in enumerate(pairwise([*begins, len(text)]))
-            }
+            return {first + j: "" if start <= tab else text[start:until] for j, (start, until) in enumerate(steps)}
         surface = self.surface(text)
         pointers = {self.size + step: piece for step, piece in enumerate(surface)}
         return pointers | {i: piece for piece in surface if (i := self._id(piece)) >= self.size}
 
     def places(self, text: str) -> list[tuple[int, int]]:
         """Where in the text, as it was before it was cleaned, the pieces of `encode` stand: start and end of each, and
-        of those of a character in bytes, the character's. With `question` alone, whose own pieces are at the tab."""
+        of those of a character in bytes, the character's. With `question` alone, whose own pieces have no length."""
         return places(text, self.config, self._offsets)[: self.config.truncate]
 
     def _offsets(self, separated: str) -> list[tuple[int, int]]:
@@ -218,12 +216,18 @@ class Tokenizer:
         """(size, longest) how each piece is spelled, at most LONGEST_SPELLING characters: numbers from 1, and 0 past an
         end. A special token, and a byte, is a character of its own; then come the others by code point."""
         learned = [name[:LONGEST_SPELLING] for name in self._names[len(RESERVED) :]]
-        numbers = {character: i for i, character in enumerate(sorted(set("".join(learned))), start=len(RESERVED) + 1)}
+        numbers = self.characters()
         found = np.zeros((self.size, max(1, *map(len, learned), 1)), dtype=np.int64)
         found[: len(RESERVED), 0] = np.arange(1, len(RESERVED) + 1)
         for row, name in enumerate(learned, start=len(RESERVED)):
             found[row, : len(name)] = [numbers[character] for character in name]
         return found
+
+    def characters(self) -> dict[str | int, int]:
+        """The number of each character of `spellings`; special tokens and bytes stand for themselves."""
+        fixed: dict[str | int, int] = {i: i + 1 for i in range(len(RESERVED))}
+        learned = "".join(name[:LONGEST_SPELLING] for name in self._names[len(RESERVED) :])
+        return fixed | {character: i for i, character in enumerate(sorted(set(learned)), start=len(RESERVED) + 1)}
 
     def to_json(self) -> str:
         """Everything there is to this tokenizer; equal tokenizers give equal strings."""

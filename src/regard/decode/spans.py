@@ -120,7 +120,7 @@ class SpanDecoder(nn.Module):
     def step(self, tokens: Int[Tensor, "rows"], state: State, source: SpanSource) -> tuple[StepOutput, State]:
         """Read one token a row, score the next."""
         here = torch.arange(source.rows, device=tokens.device).repeat_interleave(len(tokens) // source.rows)
-        step = (tokens - self.vocab).clamp(min=0)
+        step = (tokens - self.vocab).clamp(0, source.src_len - 1)
         step = torch.where(source.inside[here, step], step, source.tab[here])  # of a hypothesis that is none
         before, known = tokens == BOS, state["first"] >= 0
         scores = source.ends.new_full((len(tokens), self.vocab + source.src_len), float("-inf"))

@@ -38,9 +38,9 @@ def rows_of(values: Any, name: str) -> list[Any]:
 def column_of(values: Any, name: str) -> list[Any] | None:
     """A column of a table, or what each of a list of mappings has by this name; None where there is none."""
     names = values if isinstance(values, Mapping) else getattr(values, "column_names", getattr(values, "columns", None))
-    if names is not None and not isinstance(values, list | tuple):
+    if names is not None:
         return _plain(values[name]) if name in list(names) else None
-    found = values if isinstance(values, list | tuple) else []
+    found = [] if isinstance(values, str | bytes) or not hasattr(values, "__len__") else _plain(values)
     return [row[name] for row in found] if found and all(_has(row, name) for row in found) else None
 
 

@@ -260,14 +260,19 @@ class Writer(Estimator):
 
 def _label(label: Any, row: int) -> Any:
     """A label that there is."""
-    missing = label is None or type(label).__name__ == "NAType" or (isinstance(label, float) and np.isnan(label))
-    if missing or (isinstance(label, str) and not label.strip()):
+    if _missing(label) or (isinstance(label, str) and not label.strip()):
         raise RegardError(f"y: row {row} has no label ({label!r}): leave the row out, or give it one.")
     return label
 
 
+def _missing(value: Any) -> bool:
+    """Nothing, as Python, pandas and NumPy say it."""
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and bool(np.isnan(value)))
+
+
 def _right(row: Any, i: int) -> list[str]:
     """The right answers to a question, each with where it begins behind a tab, where that is told."""
+    row = None if _missing(row) else row
     found, begins = (row.get("text"), row.get("answer_start")) if isinstance(row, Mapping) else (row, None)
     texts, starts = (_list(part) for part in (found, begins))
     if not all(isinstance(text, str) for text in texts):

@@ -218,9 +218,14 @@ def _told(predictor: Predictor, pairs: Pairs, kept: Indices) -> Told:
         return predictor.task.told(predictor.members[0].model, pairs, kept)
     if predictor.task.continues:
         raise RegardError("evaluate: perplexity of several language models together is not to be had; name one run.")
-    chosen = kept.tolist()
-    told = predictor.score([pairs.source_text(i) for i in chosen], [pairs.target_texts(i)[0] for i in chosen])
-    return Told(np.array([(-one.log_prob, len(one.token_log_probs)) for one in told], dtype=np.float64), None)
+    sources, targets = [], []
+    for i in kept.tolist():
+        source, references = pairs.original(i)
+        sources.append(source)
+        targets.append(references[0] if predictor.task.points else pairs.target_texts(i)[0])  # with its place
+    told, per_token = predictor.score(sources, targets), predictor.task.per_token
+    counted = [(-one.log_prob, len(one.token_log_probs) if per_token else 1) for one in told]
+    return Told(np.array(counted, dtype=np.float64), None)
 
 
 def _prepared(predictor: Predictor, name: str, split: SplitConfig, data: DataConfig) -> Examples:

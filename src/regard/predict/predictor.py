@@ -194,10 +194,10 @@ class Predictor:
         """
         if len(sources) != len(targets):
             raise RegardError(f"score: {len(sources):,} sources and {len(targets):,} targets; give one for each.")
-        config = choose(search or self.recipe.search, options)
+        config = self.task.open_ended(choose(search or self.recipe.search, options))
         self._check_attention(attention)
         read = self._read(sources)
-        told = self._told(sources, targets)
+        told = self._told(read, targets)
         answers = [Prediction(problem=one.problem or two.problem) for one, two in zip(read, told, strict=True)]
         live = [i for i, answer in enumerate(answers) if not answer.problem]
         single = config.model_copy(update={"method": "greedy", "n_best": 1})
@@ -272,16 +272,19 @@ class Predictor:
                 problem = "no tab, and this run was trained on words with features behind one: WORD, tab, FEATURES."
             elif ids and config.question and TURN_END not in ids:
                 problem = "no passage: expected QUESTION, tab, PASSAGE."
+                if config.truncate is not None and len(ids) == config.truncate:
+                    problem = f"the question alone has {config.truncate:,} tokens, and no more are read; ask shorter."
             read.append(_Read(text, [] if problem else ids, problem))
         return read
 
-    def _told(self, sources: Sequence[str], targets: Sequence[str]) -> list[_Read]:
+    def _told(self, sources: Sequence[_Read], targets: Sequence[str]) -> list[_Read]:
         """Ids of what is to be scored; of an answer, where in its source it stands."""
-        read = self._read(targets, "target")
+        told = self._read(targets, "target")
         if not self.tokenizers["target"].config.pointing:
-            return read
+            return told
         missing = "the answer is not in the passage, or not in what is read of it; give a part of the passage."
-        pairs = zip(read, target_ids(self.tokenizers, sources, targets), strict=True)
+        texts = ["" if one.problem else one.text for one in sources]
+        pairs = zip(told, target_ids(self.tokenizers, texts, [one.text for one in told]), strict=True)
         return [replace(one, ids=ids, problem=one.problem or (None if ids else missing)) for one, ids in pairs]
 
     def _check_attention(self, wanted: bool) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from regard.data.batches import Indices
 from regard.data.prepare import Pairs
 from regard.data.tokenizer import NOTHING, Tokenizer
+from regard.decode.config import SearchConfig
 from regard.errors import RegardError
 from regard.score.answers import AnswerF1, ExactMatch
 from regard.score.metric import Metric
@@ -44,3 +45,8 @@ class Answer(DecisionTask):
         if not len(kept):
             raise RegardError(f"{name}: no answer is in its passage, so none can be scored: are the columns right?")
         return kept
+
+    def open_ended(self, search: SearchConfig) -> SearchConfig:
+        """A span is two tokens, whatever limits a recipe has for texts."""
+        limits = {"min_length": 0, "max_length": 3, "max_length_extra": 3, "no_repeat_ngram": 0}
+        return super().open_ended(search).model_copy(update=limits)

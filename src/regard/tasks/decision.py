@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from regard.data.batches import Indices
@@ -14,6 +16,8 @@ from regard.tasks.text import TextTask, told_pairs
 
 class DecisionTask(TextTask):
     """Outputs are ranked by their probability, and perplexity is per example, ends not counted."""
+
+    per_token: ClassVar[bool] = False
 
     @property
     def metrics(self) -> dict[str, bool]:

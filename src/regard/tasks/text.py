@@ -38,6 +38,9 @@ class TextTask:
     points: ClassVar[bool] = False
     """whether outputs are parts of their sources"""
 
+    per_token: ClassVar[bool] = True
+    """whether perplexity is per token of the output, its end counted; else per output"""
+
     converses: ClassVar[bool] = False
     """whether texts to be answered are the turns of a conversation, with tabs between"""
 

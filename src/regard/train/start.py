@@ -25,6 +25,9 @@ ROWS = {
 }
 """Tensors with one row per piece of a side's vocabulary. Row i of two runs is the same piece only by chance."""
 
+CHARACTERS = "source_embedding.characters.weight"
+"""The tensor with a row per character by which the source's pieces are spelled."""
+
 
 @torch.no_grad()
 def start_from(
@@ -56,8 +59,12 @@ def start_from(
         source = given.get(origin) if not parts or name in matched else None
         if source is None or source.shape[1:] != target.shape[1:] or source.ndim != target.ndim:
             report["new"].append(name)
+        elif name == CHARACTERS:
+            count = _copy_rows(target, source, tokenizers["source"].characters(), before["source"].characters())
+            report["rows"][name] = f"{count:,} of {len(target):,}"
         elif name in ROWS:
-            count = _copy_rows(target, source, tokenizers[ROWS[name]], before[ROWS.get(origin, ROWS[name])])
+            now, then = tokenizers[ROWS[name]], before[ROWS.get(origin, ROWS[name])]
+            count = _copy_rows(target, source, _ids(now), _ids(then))
             report["rows"][name] = f"{count:,} of {len(target):,}"
         elif source.shape == target.shape:
             target.copy_(source)
@@ -78,10 +85,9 @@ def start_from(
     return report
 
 
-def _copy_rows(target: Tensor, source: Tensor, now: Tokenizer, before: Tokenizer) -> int:
-    """Copy the rows of shared pieces; how many they are."""
-    old = _ids(before)
-    pairs = [(row, old[piece]) for piece, row in _ids(now).items() if piece in old]
+def _copy_rows(target: Tensor, source: Tensor, now: Mapping[str | int, int], before: Mapping[str | int, int]) -> int:
+    """Copy the rows of shared pieces, or characters; how many they are."""
+    pairs = [(row, before[piece]) for piece, row in now.items() if piece in before]
     rows, from_rows = torch.tensor(pairs).T
     target[rows] = source.to(target)[from_rows]
     return len(pairs)
