@@ -45,6 +45,7 @@ root_doc = "README"
 exclude_patterns = ["images"]
 html_theme = "furo"
 html_title = f"Regard {release}"
+html_show_copyright = False
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # signatures have shapes, which are long; docstrings say them
