@@ -16,6 +16,7 @@ from regard.decode import DECODERS, READOUTS
 from regard.decode.cache import CachedDecoder
 from regard.decode.embedding import Embedding
 from regard.decode.engine import Encode
+from regard.decode.frames import Frames
 from regard.decode.packed import PackedDecoder
 from regard.decode.packed_labels import PackedLabelDecoder
 from regard.decode.packed_spans import PackedSpanDecoder
@@ -73,10 +74,17 @@ class Seq2Seq(nn.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, *, source_vocab: int, target_vocab: int, spellings: Tensor | None = None
+        self,
+        config: ModelConfig,
+        *,
+        source_vocab: int,
+        target_vocab: int,
+        spellings: Tensor | None = None,
+        channels: int = 0,
     ) -> None:
         """spellings   (source_vocab, longest) characters of each source piece, as `Tokenizer.spellings` has them; where
-        the config has a `spelling`"""
+        the config has a `spelling`
+        channels    of series; 0: sources are ids"""
         super().__init__()
         self.config = config
         readout = READOUTS[config.readout.type]
@@ -87,8 +95,10 @@ class Seq2Seq(nn.Module):
         self.copies: bool = readout.copies
         """whether outputs may be taken from the source"""
         tied = config.tie == "all" or config.encoder.type == "none"  # where there is no source, no table for it
-        self.source_embedding: Embedding = embedding
-        if config.spelling is not None:
+        self.source_embedding: Embedding | Frames = embedding
+        if channels:
+            self.source_embedding = Frames(channels, config.embed)
+        elif config.spelling is not None:
             assert spellings is not None and len(spellings) == source_vocab, "how pieces are spelled"
             self.source_embedding = SpelledEmbedding(config.spelling, spellings, config.embed, drop=config.word_dropout)
         elif not tied:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -214,23 +214,37 @@ def collate(pairs: HasIds, indices: Sequence[int] | Indices) -> Batch:
     if len(indices) == 0:
         raise ValueError("a batch needs at least one example")
     examples = [pairs.ids(int(i)) for i in indices]
-    lengths = np.array([len(source) + 1 for source, _ in examples], dtype=np.int64)
+    source, lengths = padded([source for source, _ in examples])
     target_lengths = np.array([len(target) + 1 for _, target in examples], dtype=np.int64)
-    source = np.full((len(examples), lengths.max()), PAD, dtype=np.int64)
     target_in = np.full((len(examples), target_lengths.max()), PAD, dtype=np.int64)
     target_out = np.full_like(target_in, PAD)
-    for row, (source_ids, target_ids) in enumerate(examples):
-        source[row, : len(source_ids)] = source_ids
-        source[row, len(source_ids)] = EOS
+    for row, (_, target_ids) in enumerate(examples):
         target_in[row, 0] = BOS
         target_in[row, 1 : len(target_ids) + 1] = target_ids
         target_out[row, : len(target_ids)] = target_ids
         target_out[row, len(target_ids)] = EOS
     return Batch(
-        source=torch.from_numpy(source),
-        source_lengths=torch.from_numpy(lengths),
+        source=source,
+        source_lengths=lengths,
         target_in=torch.from_numpy(target_in),
         target_out=torch.from_numpy(target_out),
         tokens=int(target_lengths.sum()),
         indices=np.asarray(indices, dtype=np.int64),
     )
+
+
+def padded(sources: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Sources side by side, (batch, longest), each with an EOS behind it and then PAD; and their lengths, on the CPU.
+
+    Series, (steps, channels) each, are (batch, longest, channels) of float32, with zeros for both.
+    """
+    lengths = torch.tensor([len(source) + 1 for source in sources])
+    first = np.asarray(sources[0])
+    series = first.ndim == 2
+    shape = (len(sources), int(lengths.max()), *first.shape[1:])
+    found = np.zeros(shape, dtype=np.float32) if series else np.full(shape, PAD, dtype=np.int64)
+    for row, source in enumerate(sources):
+        found[row, : len(source)] = source
+        if not series:
+            found[row, len(source)] = EOS
+    return torch.from_numpy(found), lengths

@@ -118,10 +118,11 @@ class TextConfig(Config):
     """Lower-case the text; off, because it cannot be undone in the output."""
     remove: str | None = None
     """A regular expression whose matches are deleted, such as `[0-9]` for the stress marks of CMUdict."""
-    tokenizer: Literal["char", "word", "bpe", "unigram", "label", "labels", "span"] = "bpe"
+    tokenizer: Literal["char", "word", "bpe", "unigram", "label", "labels", "span", "series"] = "bpe"
     """Pieces: characters, words between spaces, or learned subwords; BPE by convention for sentences. For the target
     of task classify, `label`: the whole text is one piece; `labels`: any number of them, with tabs between. For that of
-    task answer, `span`: where in the source it begins and ends."""
+    task answer, `span`: where in the source it begins and ends. For a source, `series`: numbers, as `.ts` files have
+    them, channels with colons between and the values of each with commas between."""
     segment: Literal["spaces", "punctuation", "ja-mecab", "zh-jieba"] = "spaces"
     """What a word is, for tokenizer word: what spaces separate; or besides each punctuation mark by itself, for text
     that is not tokenized; or what MeCab and Jieba find in Japanese and Chinese. Outputs are joined as they were."""
@@ -224,6 +225,11 @@ class TextConfig(Config):
         return self.tokenizer in ("label", "labels")
 
     @property
+    def numeric(self) -> bool:
+        """Whether a text is a series of numbers."""
+        return self.tokenizer == "series"
+
+    @property
     def pointing(self) -> bool:
         """Whether a text is a part of another, known by where it begins and ends."""
         return self.tokenizer == "span"
@@ -249,9 +255,10 @@ class DataConfig(Config):
     """What chooses the best checkpoint."""
     test: SplitConfig | None = None
     """What `regard evaluate` measures on; optional, as a run does not need it."""
-    format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "text", "dictionary", "arff", "squad"] = "auto"
+    format: Literal["auto", "tsv", "csv", "jsonl", "parquet", "text", "dictionary", "arff", "squad", "ts"] = "auto"
     """`auto` goes by the file's suffix; `dictionary` is CMUdict's: `word(2) P H # comment`; `text` is parallel text;
-    `arff` is Weka's, `squad` SQuAD's, versions 1.1 and 2, with columns question, context and answers."""
+    `arff` is Weka's; `squad` SQuAD's, versions 1.1 and 2, with columns question, context and answers; `ts` that of the
+    UCR and UEA archives, with columns series and label."""
     encoding: str = "utf-8"
     """Of files of text, such as `cp1252` for what old Windows programs wrote; JSON lines are UTF-8 always."""
     separator: str | None = None
@@ -311,6 +318,10 @@ class DataConfig(Config):
                 f"source.tokenizer {self.source.tokenizer} is for what is written, not read; choose word, bpe, unigram "
                 "or char"
             )
+        if self.target.numeric:
+            raise ValueError("target.tokenizer series: series are read, not written")
+        if self.source.numeric and self.shared_vocabulary:
+            raise ValueError("shared_vocabulary: a series has no vocabulary; set it to false")
         if self.target.question:
             raise ValueError("target.question: a question is read, not written")
         if self.source.question != self.target.pointing:

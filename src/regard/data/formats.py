@@ -150,6 +150,30 @@ def read_arff(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterat
         raise RegardError(f"{path}: no line says @data, so this is no ARFF file: name another one or set data.format.")
 
 
+def read_ts(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
+    """Series of the UCR and UEA archives: a header of `@…` lines, then a series a line, channels with colons between and
+    the label last. Column 0 is the series, 1 the label; `?` is a missing value."""
+    wanted = {0: 0, 1: 1, "series": 0, "label": 1}
+    for column in columns:
+        if column not in wanted:
+            raise RegardError(f"{path}: no column {column!r}; found series (0) and label (1).")
+    begun = False
+    for number, line in lines(path, data.encoding):
+        if isinstance(line, Bad):
+            yield number, line
+        elif not line.strip() or line.startswith("#"):
+            continue
+        elif not begun:
+            begun = line.strip().lower() == "@data"
+        else:
+            series, colon, label = line.strip().rpartition(":")
+            found = (series, label.strip())
+            usable = colon and "?" not in series
+            yield number, tuple(found[wanted[c]] for c in columns) if usable else Bad("no label, or a missing value")
+    if not begun:
+        raise RegardError(f"{path}: no line says @data, so this is no .ts file: name another one or set data.format.")
+
+
 def read_squad(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
     """Questions of a file in SQuAD's form, versions 1.1 and 2: columns are `question`, `context`, `answers` (several),
     `title` and `id`. A question without an answer has an empty one. The number of a row counts questions."""
@@ -206,6 +230,7 @@ READERS: dict[str, Reader] = {
     "dictionary": read_dictionary,
     "arff": read_arff,
     "squad": read_squad,
+    "ts": read_ts,
 }
 
 SUFFIXES = {
@@ -219,6 +244,7 @@ SUFFIXES = {
     ".dict": "dictionary",
     ".arff": "arff",
     ".json": "squad",
+    ".ts": "ts",
 }
 
 

@@ -26,6 +26,7 @@ from regard.data.formats import parquet_rows, table_format
 from regard.data.paradigm import Paradigms
 from regard.data.read import Problems, load_hub, read_split, split_files
 from regard.data.report import data_report
+from regard.data.series import Series, load_tokenizer
 from regard.data.store import Pairs, finish, write_store
 from regard.data.text import normalize
 from regard.data.tokenizer import Tokenizer
@@ -132,6 +133,13 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
 
     def build(folder: Path) -> None:
         words = {"source": Counter[str](), "target": Counter[str]()}
+        if data.source.numeric:
+            for example in read_split(data.train, data, training=True, about=about):
+                words["target"].update(words_of(example.targets[0], data.target))
+            examples = read_split(data.train, data, training=True, about=about)
+            Series.learn((example.source for example in examples), data.source).save(folder / "source.json")
+            Tokenizer(learn(words["target"], data.target), data.target).save(folder / "target.json")
+            return
         paradigms = learn_paradigms(data, about)
         every = max(1, -(-_lines(data.train, data, about) // VOCABULARY_LINES))
         for i, example in enumerate(read_split(data.train, data, training=True, about=about)):
@@ -158,7 +166,7 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
             tokenizer.save(folder / f"{side}.json")
 
     def load(folder: Path) -> dict[str, Tokenizer]:
-        return {side: Tokenizer.load(folder / f"{side}.json") for side in configs}
+        return {side: load_tokenizer(folder / f"{side}.json") for side in configs}
 
     return _cached(_cache(data) / f"tokenizers-{key}", build, load)
 

@@ -2,7 +2,8 @@
 
 A store is a folder:
 
-    pairs.arrow          ids and original texts, Arrow IPC, `ROWS` examples in each record batch but the last
+    pairs.arrow          ids (of series: numbers, step after step) and original texts, Arrow IPC, `ROWS` examples in each
+                         record batch but the last
     source_lengths.i32   one int32 per example: tokens without end marks
     target_lengths.i32
     meta.json            counts, and the size of every file, by which a cut-off store is noticed
@@ -35,14 +36,17 @@ FORMAT = 1
 ROWS = 8192  # 10 million examples are some 1,200 batches: few objects, and little to hold while one is written
 SIDES = ("source", "target")
 _TEXTS_AT_ONCE = 1000  # the tokenizer's own objects for this many texts are alive together
-_SCHEMA = pa.schema(
-    [
-        ("source_ids", pa.large_list(pa.int32())),
-        ("target_ids", pa.large_list(pa.int32())),
-        ("source", pa.large_string()),
-        ("targets", pa.list_(pa.large_string())),
-    ]
-)
+
+
+def _schema(series: bool) -> Any:
+    return pa.schema(
+        [
+            ("source_ids", pa.large_list(pa.float32() if series else pa.int32())),
+            ("target_ids", pa.large_list(pa.int32())),
+            ("source", pa.large_string()),
+            ("targets", pa.list_(pa.large_string())),
+        ]
+    )
 
 
 class Pairs:
@@ -57,6 +61,7 @@ class Pairs:
         self.meta: dict[str, Any] = read_meta(folder)
         self._target_config = target_config
         self._length = int(self.meta["examples"])
+        self._channels: int = self.meta.get("channels", 0)
         self.source_lengths, self.target_lengths = (self._map(side) for side in SIDES)
         self._file = pa.ipc.open_file(pa.memory_map(str(folder / "pairs.arrow")))
         self._chunks: list[_Chunk | None] = [None] * self._file.num_record_batches
@@ -65,10 +70,12 @@ class Pairs:
         return self._length
 
     def ids(self, i: int) -> tuple[Ids, Ids]:
-        """Source and target ids of example i, without BOS and EOS: read-only views of the file, not copies."""
+        """Source and target ids of example i, without BOS and EOS: read-only views of the file, not copies. Of a series,
+        its frames (steps, channels) in the place of ids."""
         chunk, row = self._at(i)
+        source = chunk.source[chunk.source_offsets[row] : chunk.source_offsets[row + 1]]
         return (
-            chunk.source[chunk.source_offsets[row] : chunk.source_offsets[row + 1]],
+            source.reshape(-1, self._channels) if self._channels else source,
             chunk.target[chunk.target_offsets[row] : chunk.target_offsets[row + 1]],
         )
 
@@ -137,6 +144,8 @@ class Counts:
     """tokens that the vocabulary lacks (`unknown: hash`)"""
     not_found: int = 0
     """answers that are not in their passage, left out in training"""
+    channels: int = 0
+    """of series; 0: sources are ids"""
     unwritable: int = 0
     """of the target's those that its source lacks too, which copying cannot write"""
 
@@ -146,11 +155,12 @@ def write_store(
 ) -> Counts:
     """Tokenize and write, `ROWS` examples at a time. With a `max_length` (training), examples with a longer side,
     or with a side that cleaning left empty, are left out and counted. `finish` makes the store complete."""
-    counts = Counts()
+    counts = Counts(channels=getattr(tokenizers["source"], "channels", 0))
     stream = iter(examples)
+    schema = _schema(counts.channels > 0)
     with (
         pa.OSFile(str(folder / "pairs.arrow"), "wb") as sink,
-        pa.ipc.new_file(sink, _SCHEMA) as arrow,
+        pa.ipc.new_file(sink, schema) as arrow,
         (folder / "source_lengths.i32").open("wb") as source_lengths,
         (folder / "target_lengths.i32").open("wb") as target_lengths,
     ):
@@ -160,10 +170,10 @@ def write_store(
                 arrays = [row.source if side == "source" else row.target for row in rows]
                 lengths = np.array([len(array) for array in arrays], dtype=np.int32)
                 file.write(lengths.tobytes())
-                values: Ids = np.concatenate(arrays)
+                values: Ids = np.concatenate([array.reshape(-1) for array in arrays])
                 pointing = side == "target" and tokenizers[side].config.pointing  # at steps, which are no pieces
                 _count(counts, side, lengths, values, 2**31 if pointing else tokenizers[side].size)
-                offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+                offsets = np.concatenate([[0], np.cumsum([array.size for array in arrays], dtype=np.int64)])
                 columns.append(pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values)))
             size = tokenizers["target"].size
             if counts.unknown["target"]:
@@ -172,8 +182,8 @@ def write_store(
                     counts.unwritable += int((~np.isin(beyond, row.source)).sum())
             texts = [without_surrogates(row.example.source) for row in rows]
             targets = [[without_surrogates(text) for text in row.example.targets] for row in rows]
-            columns += [pa.array(texts, _SCHEMA.field("source").type), pa.array(targets, _SCHEMA.field("targets").type)]
-            arrow.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+            columns += [pa.array(texts, schema.field("source").type), pa.array(targets, schema.field("targets").type)]
+            arrow.write_batch(pa.record_batch(columns, schema=schema))
             counts.examples += len(rows)
     return counts
 
@@ -254,6 +264,8 @@ def target_ids(tokenizers: Mapping[str, Tokenizer], sources: Sequence[str], targ
 
 def _count(counts: Counts, side: str, lengths: Ids, values: Ids, size: int) -> None:
     counts.empty[side] += int((lengths == 0).sum())
-    counts.tokens[side] += len(values)
+    counts.tokens[side] += int(lengths.sum())
+    if values.dtype != np.int32:  # numbers, which are no pieces
+        return
     counts.byte_pieces[side] += int(((values >= SPECIALS) & (values < SPECIALS + BYTES)).sum())
     counts.unknown[side] += int((values >= size).sum())

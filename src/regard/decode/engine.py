@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.data.tokenizer import EOS, PAD, TURN_END
+from regard.data.batches import padded
+from regard.data.tokenizer import TURN_END
 from regard.decode.config import SearchConfig
 from regard.decode.lanes import row_multiple
 from regard.decode.outputs import Hypothesis
@@ -102,6 +103,8 @@ def sorted_batches(lengths: Sequence[int], batch_sentences: int) -> Iterator[lis
 
 def layout(source: Sequence[int]) -> tuple[int, ...]:
     """Its length, and where its turns end: sources with one layout are padded nowhere, in no level of an encoder."""
+    if getattr(source, "ndim", 1) == 2:  # a series, which has no turns
+        return (len(source),)
     return len(source), *(step for step, token in enumerate(source) if token == TURN_END)
 
 
@@ -124,9 +127,7 @@ def prepare_sources(
 ) -> Any:
     """Encode sources (ids without end mark), with rows filled up to the decoder's multiple and dropped again."""
     count = len(sources)
-    rows = [[*row, EOS] for row in sources] + [[*sources[0], EOS]] * (-count % row_multiple(decoder))
-    lengths = torch.tensor([len(row) for row in rows])
-    longest = int(lengths.max())
-    tokens = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows], device=device)
-    prepared = decoder.prepare(encode(tokens, lengths))
+    rows = [*sources, *[sources[0]] * (-count % row_multiple(decoder))]
+    tokens, lengths = padded(rows)
+    prepared = decoder.prepare(encode(tokens.to(device), lengths))
     return prepared if len(rows) == count else prepared.select(torch.arange(count, device=device))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from regard.data.batches import padded
 from regard.data.tokenizer import BOS, EOS, PAD
 from regard.decode.config import SearchConfig
 from regard.decode.engine import equal_length_batches, layout
@@ -42,7 +43,7 @@ def score_forced(
     for rows in equal_length_batches(list(map(layout, sources)), batch_sentences):
         filled = rows + rows[:1] * (-len(rows) % ROW_MULTIPLE)
         told = [list(targets[row]) for row in filled]
-        ids = torch.tensor([[*sources[row], EOS] for row in filled], device=device)
+        ids = padded([sources[row] for row in filled])[0].to(device)
         look = keep_weights or config.coverage_penalty > 0
         chosen, weights = _forced(models, ids, told, look=look)
         for row, hypothesis in zip(rows, _hypotheses(told, chosen, weights, config, keep_weights), strict=False):

@@ -161,7 +161,7 @@ class Predictor:
         [one] = self._asked([text], None)
         if one.problem:
             raise RegardError(f"text: {one.problem}")
-        if not one.ids and not self.task.continues:
+        if not len(one.ids) and not self.task.continues:
             return
         source = prepare_sources(self._encode, self.decoder, [one.ids], self.members[0].device)
         known, tokens = unnamed(self.tokenizers, one.text), list(one.begun)
@@ -268,9 +268,9 @@ class Predictor:
                 problem = f"{len(text):,} characters, more than {self.max_characters:,}; {shorter}"
             elif len(ids) > self.max_source_length:
                 problem = f"{len(ids):,} tokens, more than {self.max_source_length:,}; {shorter}"
-            elif ids and tagged and TAG not in text:
+            elif len(ids) and tagged and TAG not in text:
                 problem = "no tab, and this run was trained on words with features behind one: WORD, tab, FEATURES."
-            elif ids and config.question and TURN_END not in ids:
+            elif config.question and len(ids) and TURN_END not in ids:
                 problem = "no passage: expected QUESTION, tab, PASSAGE."
                 if config.truncate is not None and len(ids) == config.truncate:
                     problem = f"the question alone has {config.truncate:,} tokens, and no more are read; ask shorter."

@@ -113,9 +113,9 @@ class Run:
 
     def tokenizers(self) -> dict[str, Tokenizer]:
         """Tokenizers by side."""
-        from regard.data.tokenizer import Tokenizer
+        from regard.data.series import load_tokenizer
 
-        return {side: Tokenizer.load(self.path / f"tokenizer-{side}.json") for side in SIDES}
+        return {side: load_tokenizer(self.path / f"tokenizer-{side}.json") for side in SIDES}
 
     def weights(self) -> dict[str, Tensor]:
         """The weights by parameter name, their SHA-256 checked."""
