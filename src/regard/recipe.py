@@ -193,6 +193,19 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _series(self) -> Recipe:
+        if not self.data.source.numeric:
+            return self
+        if self.model.spelling or self.train.pretrained.source or self.model.word_dropout:
+            raise ValueError(
+                "data.source.tokenizer series: numbers have no words; leave out model.spelling, model.word_dropout and "
+                "train.pretrained.source"
+            )
+        if self.train.joined or self.train.hallucinated:
+            raise ValueError("train.joined and hallucinated put texts together, and series are none: set both to 0")
+        return self
+
+    @model_validator(mode="after")
     def _turns(self) -> Recipe:
         from regard.tasks import TASKS
 

@@ -210,6 +210,8 @@ class TextConfig(Config):
                 "question is for text that is normalized and whole, so that an answer has its place in it: leave out "
                 "normalize none, remove, stop_words and breaks"
             )
+        if self.numeric and (self.tags or self.turns or self.sentences or self.question):
+            raise ValueError("tokenizer series reads numbers: leave out tags, turns, sentences and question")
         if self.labelled and (self.unknown == "hash" or self.normalize == "none"):
             raise ValueError(f"tokenizer {self.tokenizer} is for text that is normalized, with unknown: spell")
         return self

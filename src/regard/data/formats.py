@@ -17,6 +17,7 @@ from typing import Any
 
 from regard.data.config import Column, DataConfig
 from regard.data.files import MAX_LINE_BYTES, Bad, lines, opened, raw_lines, remedy, said
+from regard.data.series import numbers
 from regard.data.text import TAG
 from regard.errors import RegardError
 
@@ -151,8 +152,8 @@ def read_arff(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterat
 
 
 def read_ts(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
-    """Series of the UCR and UEA archives: a header of `@…` lines, then a series a line, channels with colons between and
-    the label last. Column 0 is the series, 1 the label; `?` is a missing value."""
+    """Series of the UCR and UEA archives: a header of `@…` lines, then a series a line, channels with colons between,
+    and the label last. Column 0 is the series, 1 the label; `?` is a missing value."""
     wanted = {0: 0, 1: 1, "series": 0, "label": 1}
     for column in columns:
         if column not in wanted:
@@ -167,9 +168,13 @@ def read_ts(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator
             begun = line.strip().lower() == "@data"
         else:
             series, colon, label = line.strip().rpartition(":")
+            try:
+                numbers(series)
+            except RegardError as error:
+                yield number, Bad(str(error))
+                continue
             found = (series, label.strip())
-            usable = colon and "?" not in series
-            yield number, tuple(found[wanted[c]] for c in columns) if usable else Bad("no label, or a missing value")
+            yield number, tuple(found[wanted[c]] for c in columns) if colon else Bad("no label behind a colon")
     if not begun:
         raise RegardError(f"{path}: no line says @data, so this is no .ts file: name another one or set data.format.")
 

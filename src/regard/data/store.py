@@ -2,7 +2,7 @@
 
 A store is a folder:
 
-    pairs.arrow          ids (of series: numbers, step after step) and original texts, Arrow IPC, `ROWS` examples in each
+    pairs.arrow          ids (of series: numbers, step by step) and original texts, Arrow IPC, `ROWS` examples in each
                          record batch but the last
     source_lengths.i32   one int32 per example: tokens without end marks
     target_lengths.i32
@@ -70,8 +70,8 @@ class Pairs:
         return self._length
 
     def ids(self, i: int) -> tuple[Ids, Ids]:
-        """Source and target ids of example i, without BOS and EOS: read-only views of the file, not copies. Of a series,
-        its frames (steps, channels) in the place of ids."""
+        """Source and target ids of example i, without BOS and EOS: read-only views of the file, not copies. Of
+        series, frames (steps, channels) in the place of ids."""
         chunk, row = self._at(i)
         source = chunk.source[chunk.source_offsets[row] : chunk.source_offsets[row + 1]]
         return (

@@ -70,8 +70,9 @@ class Predictor:
         self.approximate = list(approximate)
         """what its decoding leaves out for speed: int8, shortlist; nothing by default"""
         self.max_source_length = max_source_length
-        self.max_characters = CHARACTERS_PER_TOKEN * max_source_length
         first = self.members[0]
+        channels = getattr(first.tokenizers["source"], "channels", 1)
+        self.max_characters = CHARACTERS_PER_TOKEN * channels * max_source_length
         self.recipe, self.task, self.tokenizers = first.recipe, first.task, first.tokenizers
         for other in self.members[1:]:
             _check_together(first, other)
@@ -262,9 +263,10 @@ class Predictor:
         tagged = config.tags and len(self.recipe.data.source_columns()) > 1  # each text of the data has a tab
         short = [text if len(text) <= self.max_characters else "" for text in texts]
         read = []
-        for text, ids in zip(texts, self.tokenizers[side].encode(short), strict=True):
-            problem = None
-            if len(text) > self.max_characters:
+        for text, (ids, problem) in zip(texts, self._encoded(short, side), strict=True):
+            if problem:
+                pass
+            elif len(text) > self.max_characters:
                 problem = f"{len(text):,} characters, more than {self.max_characters:,}; {shorter}"
             elif len(ids) > self.max_source_length:
                 problem = f"{len(ids):,} tokens, more than {self.max_source_length:,}; {shorter}"
@@ -276,6 +278,18 @@ class Predictor:
                     problem = f"the question alone has {config.truncate:,} tokens, and no more are read; ask shorter."
             read.append(_Read(text, [] if problem else ids, problem))
         return read
+
+    def _encoded(self, texts: Sequence[str], side: str) -> Iterator[tuple[Any, str | None]]:
+        """What stands for each text, and why nothing does: not every text is a series."""
+        tokenizer = self.tokenizers[side]
+        if not tokenizer.config.numeric:
+            yield from ((ids, None) for ids in tokenizer.encode(texts))
+            return
+        for text in texts:
+            try:
+                yield tokenizer.encode([text])[0], None
+            except RegardError as error:
+                yield [], str(error)
 
     def _told(self, sources: Sequence[_Read], targets: Sequence[str]) -> list[_Read]:
         """Ids of what is to be scored; of an answer, where in its source it stands."""
