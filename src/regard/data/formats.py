@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from regard.data.config import Column, DataConfig
+from regard.data.fields import Row, fields, named, need_names, pick
 from regard.data.files import MAX_LINE_BYTES, Bad, lines, opened, raw_lines, remedy, said
 from regard.data.series import numbers
-from regard.data.text import TAG
 from regard.errors import RegardError
 
-Row = tuple[int, tuple[str, ...] | Bad]
 Reader = Callable[[Path, Sequence[Column], DataConfig], Iterator[Row]]
 
 
@@ -30,7 +29,7 @@ def read_tsv(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterato
     separator, found = data.separator or "\t", lines(path, data.encoding)
     split = ((range(n, n + 1), line if isinstance(line, Bad) else line.split(separator)) for n, line in found)
     name = {"\t": "a tab"}.get(separator, repr(separator))
-    return _pick(path, split, columns, f"Is the separator {name}? Else set data.separator.")
+    return pick(path, split, columns, f"Is the separator {name}? Else set data.separator.")
 
 
 def read_csv(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
@@ -44,7 +43,7 @@ def read_csv(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterato
         raise RegardError(
             f"data.separator is {separator!r}: a CSV file needs a single character; or set data.format=tsv."
         )
-    return _pick(
+    return pick(
         path,
         _csv_rows(path, separator, data.encoding),
         columns,
@@ -54,7 +53,7 @@ def read_csv(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterato
 
 def read_jsonl(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
     """One JSON object a line; columns are keys, "a.b" is key b of the object under key a."""
-    _need_names(path, columns)
+    need_names(path, columns)
     for number, line in lines(path):
         if isinstance(line, Bad):
             yield number, line
@@ -182,7 +181,7 @@ def read_ts(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator
 def read_squad(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator[Row]:
     """Questions of a file in SQuAD's form, versions 1.1 and 2: columns are `question`, `context`, `answers` (several),
     `title` and `id`. A question without an answer has an empty one. The number of a row counts questions."""
-    _need_names(path, columns)
+    need_names(path, columns)
     with opened(path) as file:
         try:
             articles = json.load(file)["data"]
@@ -268,87 +267,6 @@ def table_format(path: Path, chosen: str) -> str:
     return format_of(path) if chosen == "auto" else chosen
 
 
-def fields(record: Any, columns: Sequence[Column], data: DataConfig) -> tuple[str, ...] | Bad:
-    """The wanted texts of one record. A list of texts is, in a target column, several references; in a source column,
-    and where targets are labels, one text with tabs between. A label may be a number, true or false; answers may be as
-    in SQuAD, texts and where they start."""
-    found: list[str] = []
-    sources, labels = len(data.source_columns()), data.target.labelled
-    for position, column in enumerate(columns):
-        read, label = _value(record, str(column)), labels and position >= sources
-        value = _label(read) if label else _answers(read, data) if position >= sources else read
-        several = isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
-        if several and (label or position < sources):
-            found.append(TAG.join(text.replace(TAG, " ") for text in value))
-        elif several:
-            found += value
-        elif isinstance(value, str):
-            found.append(value)
-        elif value is not None or position <= sources:  # further references may be missing
-            return Bad(_no_text(record, column))
-    return tuple(found)
-
-
-def _answers(value: Any, data: DataConfig) -> Any:
-    """Of answers as SQuAD has them the texts; where targets are spans, each with where it starts, behind a tab."""
-    if not isinstance(value, dict) or not isinstance(value.get("text"), list):
-        return value
-    texts, starts = value["text"], value.get("answer_start")
-    if not all(isinstance(text, str) for text in texts):
-        return value
-    if data.target.pointing and isinstance(starts, list) and len(starts) == len(texts):
-        pairs = zip(texts, starts, strict=True)
-        texts = [f"{text}{TAG}{start}" if isinstance(start, int) else text for text, start in pairs]
-    return texts or ""
-
-
-def _no_text(record: Any, column: Column) -> str:
-    """What is in a column instead of text."""
-    value, there = _value(record, str(column)), isinstance(record, dict) and column in record
-    keys = ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__
-    what = ("null" if there else "missing") if value is None else f"{type(value).__name__}, expected text"
-    return f"column {str(column)!r} is {what} (found: {keys[:80]})"
-
-
-def _label(value: Any) -> Any:
-    """As text: `1`, `true`; of a list, each of its labels."""
-    if isinstance(value, list):
-        return list(map(_label, value)) or ""
-    return json.dumps(value) if isinstance(value, bool | int | float) else value
-
-
-def named(column: Column, names: Sequence[str], where: str) -> str:
-    """The name of a column given by number or name."""
-    if isinstance(column, int):
-        if column >= len(names):
-            raise RegardError(
-                f"{where} has no column {column}: it has {len(names)}, numbered from 0 ({', '.join(names)})."
-            )
-        return names[column]
-    if column not in names and column.split(".")[0] not in names:
-        raise RegardError(
-            f"{where} has no column {column!r}; found {', '.join(map(repr, names))}. "
-            "Set data.source_column and data.target_column, by name or by number."
-        )
-    return column
-
-
-def _value(record: Any, column: str) -> Any:
-    if isinstance(record, dict) and column in record:
-        return record[column]
-    for key in column.split("."):
-        record = record.get(key) if isinstance(record, dict) else None
-    return record
-
-
-def _need_names(path: Path, columns: Sequence[Column]) -> None:
-    if any(isinstance(column, int) for column in columns):
-        raise RegardError(
-            f"{path}: JSON lines have keys, not numbered columns (found {list(columns)}): "
-            "set data.source_column and data.target_column to keys."
-        )
-
-
 def _csv_rows(path: Path, separator: str, encoding: str) -> Iterator[tuple[range, list[str] | Bad]]:
     """The lines that each record covers, and its cells."""
 
@@ -372,35 +290,6 @@ def _csv_rows(path: Path, separator: str, encoding: str) -> Iterator[tuple[range
             if any("\udc80" <= character <= "\udcff" for cell in row if not cell.isascii() for character in cell):
                 row = Bad(f"not {said(encoding)}, or too long; {remedy(encoding)}")
         yield range(first, rows.line_num + 1), row
-
-
-def _pick(
-    path: Path, rows: Iterator[tuple[range, list[str] | Bad]], columns: Sequence[Column], hint: str
-) -> Iterator[Row]:
-    """The wanted columns. A row must have as many as the header, or as the first row with all wanted columns."""
-    width: int | None = None
-    wanted = [column for column in columns if isinstance(column, int)]
-    if not wanted:
-        _, header = next(rows)
-        if isinstance(header, Bad):
-            raise RegardError(f"{path} line 1: the header is {header}.")
-        wanted = [header.index(named(column, header, f"{path} line 1")) for column in columns]
-        width = len(header)
-    for covered, row in rows:
-        if isinstance(row, Bad):
-            yield from _bad(covered, row)
-        elif len(row) != width and (width is not None or len(row) <= max(wanted)):
-            expected = width or f"at least {max(wanted) + 1}"
-            yield from _bad(covered, f"{len(row)} column{'s' * (len(row) != 1)}, expected {expected}. {hint}")
-        else:
-            width = len(row)
-            yield covered[0], tuple(row[column] for column in wanted)
-
-
-def _bad(covered: range, reason: str) -> Iterator[tuple[int, Bad]]:
-    """Every line of a record that cannot be used, each with the reason."""
-    for number in covered:
-        yield number, Bad(reason if number == covered[0] else f"in the record from line {covered[0]}: {reason}")
 
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'" + r'|"(?:[^"\\]|\\.)*"'

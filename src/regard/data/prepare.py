@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -134,10 +134,13 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
     def build(folder: Path) -> None:
         words = {"source": Counter[str](), "target": Counter[str]()}
         if data.source.numeric:
-            for example in read_split(data.train, data, training=True, about=about):
-                words["target"].update(words_of(example.targets[0], data.target))
-            examples = read_split(data.train, data, training=True, about=about)
-            Series.learn((example.source for example in examples), data.source).save(folder / "source.json")
+
+            def sources() -> Iterator[str]:
+                for example in read_split(data.train, data, training=True, about=about):
+                    words["target"].update(words_of(example.targets[0], data.target))
+                    yield example.source
+
+            Series.learn(sources(), data.source).save(folder / "source.json")
             Tokenizer(learn(words["target"], data.target), data.target).save(folder / "target.json")
             return
         paradigms = learn_paradigms(data, about)

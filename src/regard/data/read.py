@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from regard.data.config import Column, DataConfig, Files, SplitConfig
+from regard.data.fields import Row, fields, named
 from regard.data.files import Bad, describe, find, folder, lines, members, whole
-from regard.data.formats import READERS, Row, fields, named, table_format
+from regard.data.formats import READERS, table_format
 from regard.data.text import TAG
 from regard.errors import RegardError
 

@@ -155,7 +155,7 @@ def write_store(
 ) -> Counts:
     """Tokenize and write, `ROWS` examples at a time. With a `max_length` (training), examples with a longer side,
     or with a side that cleaning left empty, are left out and counted. `finish` makes the store complete."""
-    counts = Counts(channels=getattr(tokenizers["source"], "channels", 0))
+    counts = Counts(channels=tokenizers["source"].channels)
     stream = iter(examples)
     schema = _schema(counts.channels > 0)
     with (

@@ -63,6 +63,9 @@ class Tokenizer:
     'c b é'
     """
 
+    channels = 0
+    """numbers of each step, of series; 0: steps are ids"""
+
     def __init__(self, core: tokenizers.Tokenizer, config: TextConfig, paradigms: Paradigms | None = None):
         """`core` from `build_core`; `config` for the cleaning; `paradigms` where it has `known_forms`. See `train` and
         `load`."""

@@ -27,7 +27,7 @@ from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
 
 IMPOSSIBLE = -100.0
-"""log p of what no output can be, such as two labels where there is one."""
+"""log p of what no output can be, such as two labels where there is one, or an end before its beginning."""
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,13 @@ from regard.attend import Attention
 from regard.attend.memory import Memory
 from regard.data.tokenizer import BOS, EOS
 from regard.decode.embedding import Embedding
+from regard.decode.labels import IMPOSSIBLE
 from regard.decode.protocol import StepOutput
 from regard.decode.source import Counted
 from regard.decode.state import State
 from regard.encode.question_flow import PASSAGE
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
-
-IMPOSSIBLE = -100.0
-"""log p of what no output can be, such as an end before the beginning."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Predictor:
         """what its decoding leaves out for speed: int8, shortlist; nothing by default"""
         self.max_source_length = max_source_length
         first = self.members[0]
-        channels = getattr(first.tokenizers["source"], "channels", 1)
+        channels = max(1, first.tokenizers["source"].channels)
         self.max_characters = CHARACTERS_PER_TOKEN * channels * max_source_length
         self.recipe, self.task, self.tokenizers = first.recipe, first.task, first.tokenizers
         for other in self.members[1:]:

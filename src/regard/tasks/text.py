@@ -70,8 +70,7 @@ class TextTask:
         source, model = tokenizers["source"], self.recipe.model
         spellings = None if model.spelling is None else torch.from_numpy(source.spellings())
         sizes = {"source_vocab": source.size, "target_vocab": tokenizers["target"].size}
-        channels = getattr(source, "channels", 0)
-        return seeded(self.recipe.seed, Seq2Seq, model, **sizes, spellings=spellings, channels=channels)
+        return seeded(self.recipe.seed, Seq2Seq, model, **sizes, spellings=spellings, channels=source.channels)
 
     def training(self, prepared: Prepared, seed: int) -> Pairs | Augmented:
         return augmented(prepared.train, prepared.tokenizers, self.recipe.train, seed)
