@@ -19,7 +19,7 @@ QUESTION, PASSAGE, END = range(3)
 
 
 class QuestionFlow(Encoder):
-    """A source of a question, a tab and a passage.
+    """Reads a question and a passage, with a tab between, which attend to each other.
 
         h = birnn(passage), u = birnn(question), the same for both
         G, M = flow(h, u),   memory: [G; M] at the passage's steps, from the tab on; zero at the question's

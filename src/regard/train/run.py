@@ -167,8 +167,10 @@ def _record_data(run: Run, prepared: Any) -> None:
 
 def _left_out(report: Mapping[str, Any]) -> str:
     """`train: 2 bad lines, 1 over-long; valid: 1 bad line`, from a data report; empty where nothing was left out."""
-    words = {"bad": "bad line{s}", "too_long": "over-long", "left_out_empty": "empty once cleaned"}
-    words["not_found"] = "whose answer is not in the passage"
+    words = {
+        **{"bad": "bad line{s}", "too_long": "over-long", "left_out_empty": "empty once cleaned"},
+        "not_found": "whose answer is not in the passage",
+    }
     parts = []
     for split, counts in report["splits"].items():
         found = [(counts[key], word) for key, word in words.items() if counts.get(key)]
