@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
@@ -14,7 +16,7 @@ import regard
 from regard.data.batches import collate, padded
 from regard.data.config import DataConfig, SplitConfig, TextConfig
 from regard.data.prepare import prepare
-from regard.data.series import Series, load_tokenizer, numbers
+from regard.data.series import Series, load_tokenizer, numbers, written
 from regard.data.tokenizer import EOS, PAD
 from regard.errors import RegardError
 from regard.predict.evaluate import evaluate, split_examples
@@ -114,9 +116,29 @@ def test_bad_lines_of_a_file(tmp_path: Path) -> None:
     write(tmp_path / "valid.ts", waves(5, 2))
     meta = prepare(config(tmp_path)).train.meta
     assert meta["bad"] == 1 and "line 206: not a series of numbers" in meta["first_bad"][0]
+    write(tmp_path / "train.ts", [*waves(200, 1), ("1,2", "slow")])
+    [said] = prepare(config(tmp_path)).train.meta["first_bad"]
+    assert said.endswith("line 206: a series of 1 channels, and others have 2")
     (tmp_path / "valid.ts").write_text("1,2:3,4:slow\n")
     with pytest.raises(RegardError, match="no line says @data"):
         prepare(config(tmp_path))
+
+
+def test_numbers_of_json_lines_and_parquet(tmp_path: Path) -> None:
+    rows = waves(30, 1)
+    records = [{"x": numbers(text).tolist(), "label": label} for text, label in rows]
+    bad = {"x": [[1.0, 2.0], [3.0]], "label": "slow"}
+    lines = [json.dumps(record) + "\n" for record in [*records, bad]]
+    (tmp_path / "train.jsonl").write_text("".join(lines))
+    pq.write_table(pa.Table.from_pylist(records[:5]), tmp_path / "valid.parquet")
+    splits = {"train": {"table": "train.jsonl"}, "valid": {"table": "valid.parquet"}}
+    columns = {"source_column": "x", "target_column": "label", "max_bad_fraction": 0.1}
+    prepared = prepare(DataConfig.model_validate({**config(tmp_path).model_dump(), **splits, **columns}))
+    assert len(prepared.train) == 30 and "line 31: not a series of numbers" in prepared.train.meta["first_bad"][0]
+    for split in (prepared.train, prepared.valid):
+        np.testing.assert_array_equal(split.ids(3)[0], prepared.tokenizers["source"].encode([rows[3][0]])[0])
+    for draw in (np.random.default_rng(1).normal(size=(7, 3)).astype(np.float32), np.float32([1e-30, 3e30, 0])):
+        np.testing.assert_array_equal(numbers(written(draw)), draw.reshape(len(draw), -1))
 
 
 @pytest.mark.usefixtures("no_shape_checks_in_module")

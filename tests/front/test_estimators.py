@@ -216,6 +216,29 @@ def test_labels_come_back_as_they_were_given() -> None:
         build("Classifier").fit(X, ["a"] * len(X))
 
 
+def test_series_of_numbers_as_arrays_of_any_shape() -> None:
+    draw = np.random.default_rng(1)
+    y = draw.choice(["up", "down"], 60)
+    slope = np.where(y == "up", 1.0, -1.0)[:, None]
+    flat = (slope * np.arange(9) + draw.normal(size=(60, 9))).astype(np.float32)  # (rows, steps)
+    settings = {"model.decoder.hidden": 8, "model.encoder.hidden": 8, "train.epochs": 10, "train.batch_tokens": 200}
+    model = regard.Classifier(settings={**settings, "model.embed": 8, "train.threads": 1, "train.warmup": 5})
+    with pytest.raises(RegardError, match=r"X, row 1: a value is missing or infinite"):
+        model.fit([[1.0, 2.0], [float("nan")]], ["up", "down"])
+    found = model.fit(flat, y).predict_proba(flat)
+    assert model.score(flat, y) > 0.9
+    for same in (flat[..., None], flat.tolist(), list(flat), [row[:, None] for row in flat]):
+        np.testing.assert_array_equal(model.predict_proba(same), found)
+    long = [draw.normal(size=(steps, 2)) for steps in (3, 1200, 5, 8)]  # steps by channels
+    again = model.set_params(train__epochs=1).fit(long, ["up", "down", "up", "down"])
+    read = json.loads((again.run_.path / "data-report.json").read_text())["splits"]["train"]
+    assert read["examples"] == 4 and read["lengths"]["source"]["longest"] == 1000
+    with pytest.raises(RegardError, match="1 channels, expected 2"):
+        again.predict(flat[:1])
+    with pytest.raises(RegardError, match="has learned from texts"):
+        model.fit(["a b c", "c d"] * 2, ["up", "down"] * 2).predict(flat)
+
+
 def test_sets_of_labels_as_lists_and_as_a_matrix() -> None:
     X, _ = rows("Classifier")
     sets = [["a"] * ("a" in text) + ["long"] * (len(text) > 10) for text in X]

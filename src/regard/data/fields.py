@@ -9,6 +9,7 @@ from typing import Any
 
 from regard.data.config import Column, DataConfig
 from regard.data.files import Bad
+from regard.data.series import written
 from regard.data.text import TAG
 from regard.errors import RegardError
 
@@ -19,13 +20,18 @@ Row = tuple[int, tuple[str, ...] | Bad]
 def fields(record: Any, columns: Sequence[Column], data: DataConfig) -> tuple[str, ...] | Bad:
     """The wanted texts of one record. A list of texts is, in a target column, several references; in a source column,
     and where targets are labels, one text with tabs between. A label may be a number, true or false; answers may be as
-    in SQuAD, texts and where they start."""
+    in SQuAD, texts and where they start; a series may be a list of its steps."""
     found: list[str] = []
     sources, labels = len(data.source_columns()), data.target.labelled
     for position, column in enumerate(columns):
         read, label = _value(record, str(column)), labels and position >= sources
-        value = _label(read) if label else _answers(read, data) if position >= sources else read
+        if position < sources:
+            value = _series(read) if data.source.numeric else read
+        else:
+            value = _label(read) if label else _answers(read, data)
         several = isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+        if isinstance(value, Bad):
+            return value
         if several and (label or position < sources):
             found.append(TAG.join(text.replace(TAG, " ") for text in value))
         elif several:
@@ -35,6 +41,14 @@ def fields(record: Any, columns: Sequence[Column], data: DataConfig) -> tuple[st
         elif value is not None or position <= sources:  # further references may be missing
             return Bad(_no_text(record, column))
     return tuple(found)
+
+
+def _series(value: Any) -> Any:
+    """Of a list of numbers, or of the numbers of each step, the text."""
+    try:
+        return written(value) if isinstance(value, list) else value
+    except RegardError as error:
+        return Bad(str(error))
 
 
 def _answers(value: Any, data: DataConfig) -> Any:

@@ -18,7 +18,6 @@ from typing import Any
 from regard.data.config import Column, DataConfig
 from regard.data.fields import Row, fields, named, need_names, pick
 from regard.data.files import MAX_LINE_BYTES, Bad, lines, opened, raw_lines, remedy, said
-from regard.data.series import numbers
 from regard.errors import RegardError
 
 Reader = Callable[[Path, Sequence[Column], DataConfig], Iterator[Row]]
@@ -167,11 +166,6 @@ def read_ts(path: Path, columns: Sequence[Column], data: DataConfig) -> Iterator
             begun = line.strip().lower() == "@data"
         else:
             series, colon, label = line.strip().rpartition(":")
-            try:
-                numbers(series)
-            except RegardError as error:
-                yield number, Bad(str(error))
-                continue
             found = (series, label.strip())
             yield number, tuple(found[wanted[c]] for c in columns) if colon else Bad("no label behind a colon")
     if not begun:

@@ -17,6 +17,7 @@ from regard.data.config import Column, DataConfig, Files, SplitConfig
 from regard.data.fields import Row, fields, named
 from regard.data.files import Bad, describe, find, folder, lines, members, whole
 from regard.data.formats import READERS, table_format
+from regard.data.series import Alike
 from regard.data.text import TAG
 from regard.errors import RegardError
 
@@ -116,6 +117,7 @@ def _checked(
     split: SplitConfig, data: DataConfig, training: bool, about: object, problems: Problems
 ) -> Iterator[Example]:
     optional = data.target.tokenizer in ("labels", "span")  # there may be none
+    alike = Alike() if data.source.numeric else None
     for name, number, row in _rows(split, data, about):
         problems.lines += 1
         where = f"{name}:{number}"
@@ -123,6 +125,8 @@ def _checked(
             problems.add(f"{name} line {number}", row)
         elif training and split.text is None and not (row[0].strip() and (row[1].strip() or optional)):
             problems.add(f"{name} line {number}", f"the {'target' if row[0].strip() else 'source'} is empty")
+        elif alike is not None and (defect := alike.defect(row[0])):
+            problems.add(f"{name} line {number}", defect)
         else:
             yield Example(row[0], (row[1], *(text for text in row[2:] if text.strip())), where)
 

@@ -122,6 +122,35 @@ def numbers(text: str) -> Frames:
     return found
 
 
+def written(series: npt.ArrayLike) -> str:
+    """The text of a series given as numbers, (steps,) or (steps, channels); `numbers` gives the same float32 back."""
+    try:
+        frames = np.asarray(series, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RegardError(f"not a series of numbers ({error}): {str(series)[:60]}") from None
+    if frames.ndim not in (1, 2) or not frames.size:
+        raise RegardError(f"no series, which is (steps,) or (steps, channels): {frames.shape}, {str(series)[:60]}")
+    if not np.isfinite(frames).all():
+        raise RegardError(f"a value is missing or infinite; fill it in first: {str(series)[:60]}")
+    return ":".join(",".join(channel) for channel in frames.reshape(len(frames), -1).T.astype(str).tolist())
+
+
+class Alike:
+    """What is wrong with each of many texts as a series; the first good one says how many channels there are."""
+
+    def __init__(self) -> None:
+        self.channels = 0
+
+    def defect(self, text: str) -> str:
+        """Empty for a series as those before it, and for an empty text."""
+        try:
+            found = numbers(text).shape[1]
+        except RegardError as error:
+            return str(error)
+        self.channels = self.channels or found
+        return "" if found in (0, self.channels) else f"a series of {found} channels, and others have {self.channels}"
+
+
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """What a side's file holds: a tokenizer, or what is known of series, which stands where one does."""
     try:

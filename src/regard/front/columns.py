@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from regard.data.series import written
 from regard.data.text import TAG
 from regard.errors import RegardError
 
@@ -51,6 +54,30 @@ def _has(row: Any, name: str) -> bool:
 def texts_of(values: Any, name: str) -> list[str]:
     """Each row as one text."""
     return [_text(row, name, i) for i, row in enumerate(rows_of(values, name))]
+
+
+def series_of(values: Any, name: str) -> list[str] | None:
+    """The text of each row where rows are series of numbers, (steps,) or (steps, channels): an array of them, or a
+    list of unlike lengths; None where the first row is none."""
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__") or _columns(values) is not None:
+        return None
+    rows = list(values) if isinstance(values, np.ndarray) else _plain(values)
+    if not rows or not _is_series(rows[0]):
+        return None
+    found = []
+    for i, row in enumerate(rows):
+        try:
+            found.append(written(row))
+        except RegardError as error:
+            raise RegardError(f"{name}, row {i}: {error}") from None
+    return found
+
+
+def _is_series(row: Any) -> bool:
+    """Whether numbers are in it, or in the first of it."""
+    if isinstance(row, np.ndarray):
+        return row.ndim in (1, 2) and row.dtype.kind in "biuf"
+    return isinstance(row, list | tuple) and bool(row) and (isinstance(row[0], int | float) or _is_series(row[0]))
 
 
 def same_length(X: Sequence[Any], y: Sequence[Any]) -> None:

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from regard.data.config import MOST_TOKENS
 from regard.data.text import TAG
 from regard.data.tokenizer import EOS
 from regard.errors import RegardError
-from regard.front.columns import column_of, rows_of, same_length, texts_of
+from regard.front.columns import column_of, rows_of, same_length, series_of, texts_of
 from regard.front.estimator import Estimator
 from regard.predict.labels import label_probabilities
 from regard.tasks.write import stream_scores
@@ -78,6 +79,9 @@ class Classifier(Estimator):
         model = regard.Classifier().fit(reviews, ["good", "bad", …])
         model.predict(["A lovely film."]), model.predict_proba(["A lovely film."]), model.classes_
 
+    In the place of texts, series of numbers: an array (rows, steps) or (rows, steps, channels), or a list of arrays
+    (steps,) or (steps, channels) of any length, of which the first 1,000 steps are read.
+
     `predict` answers with the labels as they were given, in an array.
     """
 
@@ -115,7 +119,7 @@ class Classifier(Estimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(rows, classes) the probability of each label, in the order of `classes_`; of several, each by itself."""
-        texts = texts_of(X, "X")
+        texts = self._sources(X)
         predictor = self._fitted()
         found = np.zeros((len(texts), len(self.classes_)))
         places = {self._name(label): i for i, label in enumerate(self.classes_.tolist())}
@@ -133,7 +137,15 @@ class Classifier(Estimator):
         return float(np.mean(right))
 
     def _read(self, X: Any, y: Any) -> tuple[list[str], list[str]]:
-        return texts_of(X, "X"), [self._names(self._row(row)) for row in rows_of(y, "y")]
+        series = series_of(X, "X")
+        self._numeric = series is not None
+        return series or texts_of(X, "X"), [self._names(self._row(row)) for row in rows_of(y, "y")]
+
+    def _sources(self, X: Any) -> list[str]:
+        found = series_of(X, "X")
+        if found is not None and not self._fitted().tokenizers["source"].channels:
+            raise RegardError("X: series of numbers, and this Classifier has learned from texts.")
+        return texts_of(X, "X") if found is None else found
 
     def _row(self, row: Any) -> Any:
         """Of an indicator matrix the places of its ones."""
@@ -160,7 +172,10 @@ class Classifier(Estimator):
         return unicodedata.normalize("NFC", " ".join(str(label).split()))
 
     def _data(self, data: dict[str, Any], place: Path) -> dict[str, Any]:
-        return {**super()._data(data, place), "target": {"tokenizer": "labels" if self._several else "label"}}
+        target = {"tokenizer": "labels" if self._several else "label"}
+        if self._numeric:
+            data = {**data, "source": {"tokenizer": "series", "truncate": MOST_TOKENS}, "max_length": MOST_TOKENS}
+        return {**super()._data(data, place), "target": target}
 
     def _recipe_values(self, values: dict[str, Any]) -> dict[str, Any]:
         model = dict(values.get("model", {}))
