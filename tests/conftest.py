@@ -13,6 +13,16 @@ import jaxtyping
 import pytest
 from rich.console import Console
 
+TRAINED = {"run", "fitted"}
+"""Fixtures of tests/tasks and tests/front that train a model for a module: what uses them is slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        trains = item.path.parent.name in ("tasks", "front") and TRAINED & set(getattr(item, "fixturenames", ()))
+        if trains:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

@@ -89,6 +89,7 @@ def test_a_ragged_batch_costs_what_its_sentences_cost_alone_and_every_weight_lea
         assert found[name].abs().sum() > 0, name
 
 
+@pytest.mark.slow
 def test_models_with_different_cells_are_an_ensemble():
     models, sources = [build(kind) for kind in KINDS], [word for word, _ in reversals(5, 6)]
     ensemble = Ensemble([model.decoder for model in models])

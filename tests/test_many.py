@@ -55,6 +55,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, script: Any, *arguments: object) -
     script.main()
 
 
+@pytest.mark.slow
 def test_seeds_are_trained_once_and_a_result_tells_all(
     trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +127,7 @@ def test_what_cannot_be_asked_for(
     assert said in str(error.value) + capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folds_are_disjoint_and_each_is_learned_by_the_others(
     trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_plan_takes_each_once() -> None:
     assert sorted(np.concatenate(list(plan.epoch(0))).tolist()) == list(range(27))
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_them_and_validates_without(tmp_path: Path, no_shape_checks: None) -> None:
     lines = [f"{'ab' * n}\t{'x y ' * n}".strip() for n in range(1, 13)]
     for name in ("train", "valid"):

@@ -265,6 +265,7 @@ def test_damaged_parquet_is_one_sentence(tmp_path: Path) -> None:
         read(config(tmp_path, "latin.parquet"))
 
 
+@pytest.mark.slow
 def test_an_open_quotation_mark_does_not_take_the_memory(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text('a,b\n"open,c\n' + "x,y\n" * 300_000)
     with pytest.raises(RegardError, match=r"d\.csv line 2: not CSV .*quotation mark"):

@@ -141,6 +141,7 @@ def test_numbers_of_json_lines_and_parquet(tmp_path: Path) -> None:
         np.testing.assert_array_equal(numbers(written(draw)), draw.reshape(len(draw), -1))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_shape_checks_in_module")
 def test_a_run_tells_series_apart(tmp_path: Path) -> None:
     for name, rows in {"train": waves(120, 1), "valid": waves(30, 2), "test": waves(40, 3)}.items():

@@ -251,6 +251,7 @@ def greeter(folder):
     return regard.train(regard.Recipe.from_dict(recipe), folder / "run", console=Console(quiet=True)).path
 
 
+@pytest.mark.slow
 def test_words_that_no_vocabulary_holds_are_written(tmp_path, no_shape_checks):
     run = greeter(tmp_path)
     predictor = regard.load(run)

@@ -170,6 +170,7 @@ def test_the_similarity_never_holds_features_of_every_pair():
     assert 400 * 160 <= largest <= 4 * 400 * 64
 
 
+@pytest.mark.slow
 def test_it_learns_to_find_what_the_question_asks_for(no_shape_checks):
     """A question of two words, of which one stands in the passage: where? Chance is 1/12."""
     torch.manual_seed(3)

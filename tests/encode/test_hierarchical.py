@@ -246,6 +246,7 @@ def documents(count, seed):
     return ids.flatten(1), told[rows, which], which, which * size + at[rows, which]
 
 
+@pytest.mark.slow
 def test_it_learns_to_find_the_telling_word_in_the_telling_sentence(no_shape_checks):
     """Words alone do not tell: every class may stand in any document. Chance is 1/4."""
     torch.manual_seed(3)

@@ -161,6 +161,7 @@ def test_a_pipeline_in_a_grid_search() -> None:
     assert np.isfinite(grid.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_what_is_validated_on_and_a_folder_that_stays(tmp_path: Path) -> None:
     X, y = rows("Translator")
     model = build("Translator").set_params(run=tmp_path / "run").fit(X, y, X_valid=X[:9], y_valid=y[:9])
@@ -182,6 +183,7 @@ def test_a_recipe_gives_the_settings_and_not_the_data() -> None:
         regard.Translator("transduce-cmudict").fit(X, y)
 
 
+@pytest.mark.slow
 def test_a_lemma_and_its_features() -> None:
     X, y = rows("Transducer")
     table = pd.DataFrame({"lemma": X, "features": ["V;PST"] * len(X)})
@@ -189,6 +191,7 @@ def test_a_lemma_and_its_features() -> None:
     assert model.run_.recipe.data.source.tags and len(model.predict(table[:3], method="greedy")) == 3
 
 
+@pytest.mark.slow
 def test_labels_come_back_as_they_were_given() -> None:
     X, _ = rows("Classifier")
     for labels in ([1, 0], [2.5, -1.0], [True, False], ["two words", "b"]):
@@ -239,6 +242,7 @@ def test_series_of_numbers_as_arrays_of_any_shape() -> None:
         model.fit(["a b c", "c d"] * 2, ["up", "down"] * 2).predict(flat)
 
 
+@pytest.mark.slow
 def test_sets_of_labels_as_lists_and_as_a_matrix() -> None:
     X, _ = rows("Classifier")
     sets = [["a"] * ("a" in text) + ["long"] * (len(text) > 10) for text in X]
@@ -291,6 +295,7 @@ def answers() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_reader_takes_questions_in_any_form() -> None:
     data = answers()
     pairs = [(row["question"], row["context"]) for row in data]

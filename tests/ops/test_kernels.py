@@ -296,6 +296,7 @@ def test_a_folder_that_cannot_be_written_is_told(monkeypatch, tmp_path: Path):
     assert "could not be run, or its result not written" in str(build.build())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(build.compiler() is None, reason="no C compiler on this machine")
 def test_the_source_compiles_without_warnings(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(build, "LIBRARY", tmp_path / "kernels.so")

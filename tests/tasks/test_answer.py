@@ -151,6 +151,7 @@ def test_two_runs_answer_together_and_lines_are_kept(run: Path, tmp_path: Path, 
         both([ASKED], prefix="Rome")
 
 
+@pytest.mark.slow
 def test_what_a_run_says(tmp_path: Path) -> None:
     train = {"epochs": None, "updates": 4, "batch_tokens": 400, "validate_every": 4}
     run = trained(recipe(tmp_path, train=train), tmp_path)

@@ -135,6 +135,7 @@ def test_weights_of_a_rare_label(tmp_path: Path) -> None:
     assert list(result.best) == ["accuracy", "f1_macro", "f1", "perplexity"]
 
 
+@pytest.mark.slow
 def test_a_file_or_a_folder_for_each_label(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     for number, each in enumerate(reviews(40, 7)):

@@ -116,6 +116,7 @@ def test_it_answers_with_what_was_said_three_turns_ago_in_any_batch(run: Path) -
     assert seen.attention is not None and seen.attention.shape[1] == len(seen.source_tokens or [])
 
 
+@pytest.mark.slow
 def test_the_hierarchy_makes_a_difference(tmp_path: Path) -> None:
     """The same words, cut into other turns, are other memories."""
     predictor = regard.load(regard.train(recipe(tmp_path, train={"epochs": None, "updates": 1}), tmp_path / "run",

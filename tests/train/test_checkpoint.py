@@ -145,6 +145,7 @@ def test_what_a_killed_start_left_becomes_a_run(tmp_path: Path) -> None:
         assert sorted(os.listdir(tmp_path)) == ["lock", "recipe.yaml"]
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_until_the_first_has_died(tmp_path: Path) -> None:
     hold = (
         "import sys, time; from regard.train.runfolder import Run\n"

@@ -49,6 +49,7 @@ def equal_weights(one: Run, other: Run) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_a_run_is_complete(tmp_path: Path, make: Make) -> None:
     console = quiet()
     run = regard.train(make(), tmp_path / "run", console=console)
@@ -184,6 +185,7 @@ def test_nothing_is_left_of_a_run_that_could_not_begin(tmp_path: Path, make: Mak
     assert os.listdir(tmp_path / "mine") == [".keep"]
 
 
+@pytest.mark.slow
 def test_more_minutes_go_on_where_the_limit_was(tmp_path: Path, make: Make) -> None:
     limited = train(make(train={"minutes": 1e-6}), tmp_path / "run", console=quiet())
     assert limited.status == "finished" and limited.info["ended"] == "minutes" and limited.info["update"] == 1
@@ -194,6 +196,7 @@ def test_more_minutes_go_on_where_the_limit_was(tmp_path: Path, make: Make) -> N
     assert limited.info["ended"] == "epochs" and equal_weights(limited, whole)
 
 
+@pytest.mark.slow
 def test_fine_tuning(tmp_path: Path, make: Make) -> None:
     old = train(make(), tmp_path / "old", console=quiet())
     console = quiet()

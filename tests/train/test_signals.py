@@ -26,6 +26,7 @@ def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regard.train.run._draw", lambda *_: None)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from regard.train import optimise
 
