@@ -1,5 +1,8 @@
 """Every cell: step form = sequence form = torch's layer, outputs, final states and gradients, ragged or not."""
 
+import itertools
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -154,6 +157,36 @@ def test_the_forget_gate_starts_open():
     cell = build("lstm")
     assert isinstance(cell, LSTM)
     assert (cell.input_bias[6:12] == 1).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["mingru", "minlstm", "ssru", "sru"])
+def test_cells_without_a_product_are_their_equations(name):
+    """A number at a time, with the cell's weights under the papers' names."""
+    cell, x = build(name), torch.randn(2, 6, 4, dtype=F64)
+    outputs, _ = cell.sequence(x, None)
+    weights, biases = cell.input.weight.split(6), cell.input.bias.split(6)
+    sigmoid = lambda number: 1 / (1 + math.exp(-number))  # noqa: E731
+    for row, unit in itertools.product(range(2), range(6)):
+        state = 0.0
+        for t in range(6):
+            w = [float(weight[unit] @ x[row, t] + bias[unit]) for weight, bias in zip(weights, biases, strict=True)]
+            if name == "mingru":
+                state = (1 - sigmoid(w[0])) * state + sigmoid(w[0]) * w[1]
+                output = state
+            elif name == "minlstm":
+                f, i = sigmoid(w[0]), sigmoid(w[1])
+                state = f / (f + i) * state + i / (f + i) * w[2]
+                output = state
+            elif name == "ssru":
+                state = sigmoid(w[0]) * state + (1 - sigmoid(w[0])) * w[1]
+                output = max(state, 0.0)
+            else:
+                v_f, v_r = (float(part[unit]) for part in cell.peephole.split(6))
+                f, r = sigmoid(w[0] + v_f * state), sigmoid(w[1] + v_r * state)
+                state = f * state + (1 - f) * w[2]
+                output = r * state + (1 - r) * w[3]
+            assert float(outputs[row, t, unit]) == pytest.approx(output, abs=1e-9)
 
 
 def test_intra_is_cheng_dong_and_lapata_equations_5_to_10():

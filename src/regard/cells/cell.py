@@ -47,6 +47,8 @@ class Cell(nn.Module):
 
     state_names: tuple[str, ...] = ("h",)
     """names of the state's tensors, the output first"""
+    multiplies_state = True
+    """whether a step has a product with the state; if not, there is no `recurrent_weight`"""
 
     def __init__(self, config: Config, input_size: int, hidden: int) -> None:
         super().__init__()
@@ -70,6 +72,12 @@ class Cell(nn.Module):
     @property
     def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:
         raise NotImplementedError
+
+    def loop_product(self, recurrent: Tensor | None = None) -> Product | None:
+        """What `advance` takes for all steps of one loop; `recurrent` stands in for `recurrent_weight`."""
+        if not self.multiplies_state:
+            return None
+        return LoopProduct(self.recurrent_weight if recurrent is None else recurrent)
 
     def advance(
         self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
@@ -104,7 +112,7 @@ class Cell(nn.Module):
         Outputs past a row's end are zero, and its final state is that of its last real step. `recurrent` stands in
         for `recurrent_weight`.
         """
-        return self._loop(x, lengths, state, LoopProduct(self.recurrent_weight if recurrent is None else recurrent))
+        return self._loop(x, lengths, state, self.loop_product(recurrent))
 
     def encode(
         self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]

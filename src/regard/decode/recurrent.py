@@ -44,7 +44,7 @@ class _Run:
     """context and fed-back features → the first cell's gates"""
     dropped: list[Tensor | None]
     """recurrent weights of all layers in training with `weight_drop`"""
-    recurrent: list[Product]
+    recurrent: list[Product | None]
     combine: Product
     masks: list[Tensor | None]
     """dropout of the input of every layer past the first, one mask per sequence"""
@@ -125,7 +125,9 @@ class RecurrentDecoder(nn.Module):
 
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:
-        """Why it cannot work with an attention, if it cannot: it always can."""
+        """Why it cannot work, if it cannot."""
+        if config.weight_drop and not CELLS[config.cell.type].multiplies_state:
+            return f"decoder.weight_drop: cell {config.cell.type} has no weights that multiply its state; leave it out"
         return None
 
     def _cells(self) -> list[Cell]:
@@ -291,10 +293,7 @@ class RecurrentDecoder(nn.Module):
         return _Run(
             dropped=dropped,
             fed=LoopProduct(first[:, self.embedding.dim :]),
-            recurrent=[
-                LoopProduct(cell.recurrent_weight if weight is None else weight)
-                for cell, weight in zip(self._cells(), dropped, strict=True)
-            ],
+            recurrent=[cell.loop_product(weight) for cell, weight in zip(self._cells(), dropped, strict=True)],
             combine=LoopProduct(self.combine.weight),
             masks=masks,
             feature_mask=feature_mask,

@@ -69,6 +69,35 @@ EXPORT void gru_forward(int64_t rows, int64_t hidden, const float *from_x, const
         }
 }
 
+/* ---- Linear recurrences: regard/ops/scan.py --------------------------------------------------------------------------- */
+
+/* h' = a h + b; a, b and states (rows, steps, dim), start (rows, dim). */
+EXPORT void scan_forward(int64_t rows, int64_t steps, int64_t dim, const float *a, const float *b, const float *start,
+                         float *states) {
+    for (int64_t row = 0; row < rows; row++, start += dim) {
+        const float *h = start;
+        for (int64_t step = 0; step < steps; step++, h = states, states += dim, a += dim, b += dim)
+            for (int64_t k = 0; k < dim; k += LANES) store(states + k, load(a + k) * load(h + k) + load(b + k));
+    }
+}
+
+/* grad is ∂L/∂states as each step has it alone; grad_b becomes the whole of it. */
+EXPORT void scan_backward(int64_t rows, int64_t steps, int64_t dim, const float *a, const float *states,
+                          const float *start, const float *grad, float *grad_a, float *grad_b, float *grad_start) {
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t step = steps - 1; step >= 0; step--) {
+            int64_t at = (row * steps + step) * dim;
+            const float *before = step ? states + at - dim : start + row * dim;
+            for (int64_t k = 0; k < dim; k += LANES) {
+                floats whole = load(grad + at + k);
+                if (step < steps - 1) whole += load(a + at + dim + k) * load(grad_b + at + dim + k);
+                store(grad_b + at + k, whole);
+                store(grad_a + at + k, whole * load(before + k));
+                if (step == 0) store(grad_start + row * dim + k, whole * load(a + at + k));
+            }
+        }
+}
+
 /* ---- Attention: regard/ops/attention.py ------------------------------------------------------------------------ */
 
 /* scores → weights in place, over the first n; the rest become zero. */

@@ -32,6 +32,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "lstm_forward": (_COUNT,) * 2 + (_POINTER,) * 6,
     "lstm_backward": (_COUNT,) * 2 + (_POINTER,) * 7,
     "gru_forward": (_COUNT,) * 2 + (_POINTER,) * 4,
+    "scan_forward": (_COUNT,) * 3 + (_POINTER,) * 4,
+    "scan_backward": (_COUNT,) * 3 + (_POINTER,) * 7,
     "attention_forward": (_COUNT,) * 5 + (_POINTER,) * 7,
     "additive_backward": (_COUNT,) * 5 + (_POINTER,) * 13,
     "nll_backward": (_COUNT,) * 2 + (_POINTER,) * 2 + (ctypes.c_double, _POINTER),
