@@ -113,6 +113,21 @@ def test_words_without_their_punctuation() -> None:
         TextConfig(tokenizer="bpe", segment="punctuation")
 
 
+def test_words_that_do_not_matter_are_one_piece_each() -> None:
+    texts = ["the film is good, and the end is not"] * 3
+    one = Tokenizer.train(texts, TextConfig(tokenizer="word", segment="punctuation", unknown="one", lowercase=True))
+    the, film = one.encode(["the film"])[0]
+    assert one.encode(["Überraschend the äöü zebra film, <3"])[0] == [
+        *(UNK, the, UNK, UNK, film, one.encode(["good,"])[0][1], UNK, UNK)
+    ]
+    assert one.encode(["", "zebra"]) == [[], [UNK]] and one.pieces([UNK, the]) == ["<unk>", "the"]
+    parted = {**one.config.model_dump(), "sentences": "en"}
+    several = Tokenizer.train(texts, TextConfig(**parted))
+    assert several.encode(["Zebra zebra.\nThe film"])[0][:3] == [UNK, UNK, UNK]
+    with pytest.raises(ValidationError, match="unknown: one is for tokenizer word"):
+        TextConfig(unknown="one")
+
+
 @pytest.mark.parametrize("unknown", ["spell", "hash"])
 def test_tags_are_pieces_and_letters_are_letters(unknown: str) -> None:
     config = TextConfig(tokenizer="char", tags=True, lowercase=True, unknown=unknown)  # type: ignore[arg-type]

@@ -150,9 +150,10 @@ class TextConfig(Config):
     """At most this many ids, the 4 special and 256 byte ids included; 8000 suits some 10,000 to 500,000 sentences."""
     min_frequency: Annotated[int, Field(ge=1)] = 1
     """A word, character or merge seen less often is spelled by smaller pieces; 1 keeps all there is room for."""
-    unknown: Literal["spell", "characters", "hash"] = "spell"
+    unknown: Literal["spell", "characters", "hash", "one"] = "spell"
     """A word (or character) beyond the vocabulary: spelled in bytes; of tokenizer word, in characters, which then have
-    a part of the vocabulary; or one piece that is known by its hash alone, for `model.readout: copy` to write."""
+    a part of the vocabulary; or one piece that is known by its hash alone, for `model.readout: copy` to write; or, of
+    words that are read and not written, one piece for all of them, as for labels, where few rare words tell."""
     stop_words: tuple[str, ...] = ()
     """Words to delete, compared after lower-casing; or a language's code, such as `en`, for the list of stopwords-iso.
     None by default, as translation needs them."""
@@ -181,8 +182,8 @@ class TextConfig(Config):
                 "unknown: hash is for tokenizer char or word, and text that is normalized, found tokenizer "
                 f"{self.tokenizer} and normalize {self.normalize}; bpe and unigram can spell anything"
             )
-        if self.unknown == "characters" and self.tokenizer != "word":
-            raise ValueError(f"unknown: characters is for tokenizer word, found tokenizer {self.tokenizer}")
+        if self.unknown in ("characters", "one") and self.tokenizer != "word":
+            raise ValueError(f"unknown: {self.unknown} is for tokenizer word, found tokenizer {self.tokenizer}")
         return self
 
     @model_validator(mode="after")
@@ -203,8 +204,10 @@ class TextConfig(Config):
             raise ValueError(
                 "sentences are for text that is normalized, without tags and turns, and with unknown: spell"
             )
-        if self.question and (self.tags or self.turns or self.sentences or self.unknown == "hash"):
-            raise ValueError("question is for text without tags, turns and sentences, and not with unknown: hash")
+        if self.question and (self.tags or self.turns or self.sentences or self.unknown in ("hash", "one")):
+            raise ValueError(
+                f"question is for text without tags, turns and sentences, and not with unknown: {self.unknown}"
+            )
         if self.question and (self.normalize == "none" or self.remove or self.stop_words or self.breaks):
             raise ValueError(
                 "question is for text that is normalized and whole, so that an answer has its place in it: leave out "
@@ -301,7 +304,8 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
-        columns = self.columns()
+        texts = all(split is None or split.text is not None for split in (self.train, self.valid, self.test))
+        columns = self.target_columns() if texts else self.columns()  # text to be written has no source
         for name, found in (("source_column", self.source_columns()), ("target_column", self.target_columns())):
             if not found:
                 raise ValueError(f"{name} is empty")
@@ -348,6 +352,8 @@ class DataConfig(Config):
             )
         if "hash" in (self.source.unknown, self.target.unknown) and not self.shared_vocabulary:
             raise ValueError("unknown: hash is for copying from the source, which needs shared_vocabulary: true")
+        if self.target.unknown == "one":
+            raise ValueError("target.unknown: one is no word that can be written: choose spell or characters")
         return self
 
     def columns(self) -> list[Column]:

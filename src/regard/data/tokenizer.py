@@ -132,7 +132,11 @@ class Tokenizer:
         return ([i for turn in text for i in (TURN_END, *known[turn])][1:][:most] for text in turns)
 
     def _ids(self, texts: Sequence[str]) -> Iterable[list[int]]:
-        return (encoding.ids for encoding in self._core.encode_batch_fast(texts, add_special_tokens=False))
+        found = (encoding.ids for encoding in self._core.encode_batch_fast(texts, add_special_tokens=False))
+        if self.config.unknown != "one":
+            return found
+        space = self._core.token_to_id(" ")
+        return (_unspelled(ids, space) for ids in found)
 
     def surface(self, text: str) -> list[str]:
         """What stands behind each id of `encode`, with `unknown: hash`; else nothing."""
@@ -319,6 +323,22 @@ def build_core(
         core.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     core.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return core
+
+
+def _unspelled(ids: list[int], space: int | None) -> list[int]:
+    """With UNK for each run of bytes and the space before it, which is how a word is spelled."""
+    found: list[int] = []
+    inside = False
+    for i in ids:
+        spelled = _is_byte(i)
+        if spelled and not inside:
+            if found and found[-1] == space:
+                found.pop()
+            found.append(UNK)
+        elif not spelled:
+            found.append(i)
+        inside = spelled
+    return found
 
 
 def _is_byte(token: int) -> bool:
