@@ -9,7 +9,7 @@ from torch import nn
 from regard.attend import POOLINGS
 from regard.attend.memory import valid_steps
 from regard.attend.pooling import AttentionPooling
-from regard.cells import CELLS
+from regard.cells import CELLS, cell
 from regard.encode import OPTIONAL_ENCODERS, BiRNN, Hierarchical, segment_ids, select_memory
 from regard.ops.noise import Noise
 
@@ -279,3 +279,33 @@ def test_it_learns_to_find_the_telling_word_in_the_telling_sentence(no_shape_che
     assert (sentences.argmax(1) == which).float().mean() > 0.95
     heaviest = words.argmax(1)  # two words tell, and their neighbours' states know of them: 0.86 to 1 over five seeds
     assert ((heaviest == where) | (heaviest == which * 6)).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("memory", ["top", "bottom"])
+@pytest.mark.parametrize("pooling", ["structured", "max"])
+def test_segments_in_groups_are_those_in_one(pooling, memory, monkeypatch):
+    """Documents of many sentences, with dropout: in groups of similar length, and all filled up to the longest."""
+    torch.manual_seed(0)
+    config = Hierarchical.Config.model_validate({"hidden": 5, "memory": memory, "pooling": {"type": pooling}})
+    encoder = Hierarchical(config, input_size=INPUT, dropout=0.4).double()
+    lengths = torch.tensor([80, 33, 57])
+    ids = (torch.rand(3, 80, generator=torch.Generator().manual_seed(2)) < 0.25).cumsum(1)[:, None]
+    results = []
+    for least in (2, 10**6):
+        monkeypatch.setattr(cell, "LEAST_ROWS", least)
+        given = torch.randn(3, 80, INPUT, generator=torch.Generator().manual_seed(1), dtype=F64, requires_grad=True)
+        reading = encoder.read(given, lengths, ids, Noise(1, 1))
+        assert (len(reading.segments[0].groups) > 3) == (least == 2)
+        total = reading.memory.values.sin().sum() + (0.0 if reading.penalty is None else reading.penalty.sum())
+        grads = torch.autograd.grad(total, [given, *encoder.parameters()], allow_unused=True)
+        results.append([reading.memory.values, *(part for part in reading.weights if part is not None), *grads])
+    for grouped, whole in zip(*results, strict=True):
+        torch.testing.assert_close(grouped, whole)
+
+
+def test_groups_of_rows_see_the_masks_of_their_rows():
+    rows = torch.tensor([3, 0, 2]), torch.tensor([1])
+    whole = Noise(1, 2).under("level").keep_mask("in", (4, 1, 64), 0.5)
+    for own, part in zip(rows, Noise(1, 2).under("level").shared(rows), strict=True):
+        assert torch.equal(part.keep_mask("in", (len(own), 1, 64), 0.5), whole[own])
+        assert not torch.equal(part.under("more").keep_mask("in", (len(own), 1, 64), 0.5), whole[own])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from regard.attend.memory import valid_steps
+from regard.cells import cell
 from regard.encode.segments import Segments, segment_ids
 
 LEVELS = torch.tensor(
@@ -30,25 +31,30 @@ def test_runs_by_hand():
     assert higher.counts.tolist() == [2, 3, 1] and higher.sizes.tolist() == [2, 1, 3, 1, 1, 1]
 
 
-def test_there_and_back():
+@pytest.mark.parametrize("least", [2, 16])
+def test_there_and_back(least, monkeypatch):
+    monkeypatch.setattr(cell, "LEAST_ROWS", least)
     x = torch.randn(3, 8, 4, dtype=torch.float64)
     found = Segments.of(LEVELS, LENGTHS)
+    assert len(found.groups) == (3 if least == 2 else 1)
     split = found.split(x)
     flat = [(row, run) for row, runs in enumerate(RUNS) for run in runs]
-    for segment, (row, run) in enumerate(flat):
-        assert torch.equal(split[segment, : len(run)], x[row, run])
-        assert torch.equal(split[segment, len(run) :], x[row, run[-1:]].expand(3 - len(run), -1))
+    for rows, part in zip(found.groups, split, strict=True):
+        for place, (row, run) in enumerate([flat[segment] for segment in rows.tolist()]):
+            assert torch.equal(part[place, : len(run)], x[row, run])
+            assert torch.equal(part[place, len(run) :], x[row, run[-1:]].expand(part.shape[1] - len(run), -1))
     valid = valid_steps(LENGTHS, 8)[..., None]
     assert torch.equal(found.unsplit(split), x * valid)
     vectors = torch.randn(9, 4, dtype=torch.float64)
-    rows = found.join(vectors)
+    rows = found.join([vectors[rows] for rows in found.groups])
     spread = found.spread(rows)
     for segment, (row, run) in enumerate(flat):
         assert torch.equal(rows[row, RUNS[row].index(run)], vectors[segment])
         assert all(torch.equal(spread[row, t], vectors[segment]) for t in run)
     assert (spread[~valid[..., 0]] == 0).all()
     torch.testing.assert_close(
-        found.mean(vectors[:, 0]), torch.stack([part.mean() for part in vectors[:, 0].split([3, 5, 1])])
+        found.mean([vectors[rows, 0] for rows in found.groups]),
+        torch.stack([part.mean() for part in vectors[:, 0].split([3, 5, 1])]),
     )
 
 
@@ -59,9 +65,11 @@ def test_gradients_are_those_of_indexing(seed):
     lengths = torch.randint(1, 10, (4,), generator=draw)
     found = Segments.of(levels, lengths)
     x = torch.randn(4, 9, 2, dtype=torch.float64, generator=draw, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: found.unsplit(found.split(x).sin()), x)
+    assert torch.autograd.gradcheck(lambda x: found.unsplit([part.sin() for part in found.split(x)]), x)
     vectors = torch.randn(len(found.sizes), 2, dtype=torch.float64, generator=draw, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda v: found.spread(found.join(v).sin()), vectors)
+    assert torch.autograd.gradcheck(
+        lambda v: found.spread(found.join([v[rows] for rows in found.groups]).sin()), vectors
+    )
 
 
 def test_gradients_are_the_same_bits_on_any_number_of_threads():

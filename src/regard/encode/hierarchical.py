@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +16,9 @@ from regard.encode.birnn import BiRNN
 from regard.encode.encoder import Encoder
 from regard.encode.segments import Segments
 from regard.ops.noise import Noise
+
+Recurrence = Callable[[Tensor, Tensor, Noise | None], Memory]
+"""(x, lengths, noise) ↦ memory, of one level"""
 
 
 @dataclass(frozen=True)
@@ -139,39 +141,46 @@ class Hierarchical(Encoder):
         levels: Int[Tensor, "batch nesting steps"] | None,
         noise: Noise | None = None,
     ) -> Reading:
-        noises = [None if noise is None else noise.under(f"level.{level}") for level in range(self.config.depth)]
-        recurrences = [partial(layer, noise=own) for layer, own in zip(self.recurrences, noises, strict=True)]
-        return read_levels(recurrences, list(self.poolings), self.config, x, lengths, levels)
+        noises = None if noise is None else [noise.under(f"level.{level}") for level in range(self.config.depth)]
+        recurrences = cast("list[Recurrence]", list(self.recurrences))
+        return read_levels(recurrences, list(self.poolings), self.config, x, lengths, levels, noises)
 
 
 def read_levels(
-    recurrences: Sequence[Callable[[Tensor, Tensor], Memory]],
+    recurrences: "Sequence[Recurrence]",
     poolings: Sequence[Callable[[Memory], Pooled]],
     config: Hierarchical.Config,
     x: Float[Tensor, "batch steps input"],
     lengths: Int[Tensor, "batch"],
     levels: Int[Tensor, "batch nesting steps"] | None,
+    noises: Sequence[Noise] | None = None,
 ) -> Reading:
-    """The walk from words to the whole, whatever computes a level: a recurrence for each, a pooling between two."""
+    """The walk from words to the whole, whatever computes a level: a recurrence for each, a pooling between two.
+
+    noises   of each level, in training
+    """
     levels = _checked(levels, x, config.depth)
     rest, counts = levels, lengths
     segments: list[Segments] = []
-    states: list[Tensor] = []
-    pooled: list[Pooled] = []
-    for recur, pool in zip(recurrences[:-1], poolings, strict=True):
+    inner: list[list[Memory]] = []
+    pooled: list[list[Pooled]] = []
+    for level, (recur, pool) in enumerate(zip(recurrences[:-1], poolings, strict=True)):
         at = Segments.of(rest, counts)
-        inner = recur(at.split(x), at.sizes)
-        found = pool(inner)
+        noise = [None] * len(at.groups) if noises is None else noises[level].shared(at.groups)
+        each = zip(at.split(x), at.groups, noise, strict=True)
+        read = [recur(part, at.sizes[rows], own) for part, rows, own in each]
+        found = [pool(memory) for memory in read]
         segments.append(at)
+        inner.append(read)
         pooled.append(found)
-        states.append(at.unsplit(inner.values))
-        x, counts, rest = at.join(found.vector), at.counts, at.levels
-    memory = recurrences[-1](x, counts)
+        x, counts, rest = at.join([one.vector for one in found]), at.counts, at.levels
+    memory = recurrences[-1](x, counts, None if noises is None else noises[-1])
     if config.memory == "bottom" and segments:
+        states = [at.unsplit([each.values for each in read]) for at, read in zip(segments, inner, strict=True)]
         values = _side_by_side(segments, [*states, memory.values])
         valid = valid_steps(lengths, values.shape[1]).to(values.device)
         memory = replace(memory, values=values, src_valid=valid, lengths=lengths, levels=levels)
-    weights = tuple(_by_row(at, each.weights) for at, each in zip(segments, pooled, strict=True))
+    weights = tuple(_by_row(at, found) for at, found in zip(segments, pooled, strict=True))
     reading = Reading(memory, tuple(segments), weights, _penalty(segments, pooled))
     if config.memory == "top" and segments:
         valid = valid_steps(lengths, levels.shape[-1]).to(x.device)
@@ -207,11 +216,13 @@ def _side_by_side(segments: list[Segments], states: list[Tensor]) -> Float[Tenso
     return values
 
 
-def _by_row(segments: Segments, weights: Tensor | None) -> Float[Tensor, "batch hops steps"] | None:
-    return None if weights is None else segments.unsplit(weights.mT).mT
+def _by_row(segments: Segments, pooled: list[Pooled]) -> Float[Tensor, "batch hops steps"] | None:
+    weights = [each.weights.mT for each in pooled if each.weights is not None]
+    return segments.unsplit(weights).mT if weights else None
 
 
-def _penalty(segments: list[Segments], pooled: list[Pooled]) -> Float[Tensor, "batch"] | None:
+def _penalty(segments: list[Segments], pooled: list[list[Pooled]]) -> Float[Tensor, "batch"] | None:
     """The mean over segments, so that a long document does not pay more than a short one."""
-    found = [at.mean(each.penalty) for at, each in zip(segments, pooled, strict=True) if each.penalty is not None]
+    paid = [[each.penalty for each in found if each.penalty is not None] for found in pooled]
+    found = [at.mean(penalties) for at, penalties in zip(segments, paid, strict=True) if penalties]
     return torch.stack(found).sum(0) if found else None

@@ -20,6 +20,7 @@ from regard.encode.nothing import Nothing
 from regard.encode.question_flow import Parts, QuestionFlow, matches
 from regard.ops import native
 from regard.ops.attention import AttentionLoop
+from regard.ops.noise import Noise
 from regard.ops.packed import PackedLinear
 
 
@@ -46,8 +47,10 @@ class PackedBiRNN:
             and native.usable(*encoder.parameters(), multiple=1)
         )
 
-    def __call__(self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]) -> Memory:
-        """`lengths` on the CPU, each at least 1."""
+    def __call__(
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"], noise: Noise | None = None
+    ) -> Memory:
+        """`lengths` on the CPU, each at least 1. There is no noise where nothing is trained."""
         order = lengths.argsort(descending=True, stable=True)
         steps = int(lengths.max())
         running = (lengths > torch.arange(steps)[:, None]).sum(1).tolist()

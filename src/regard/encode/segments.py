@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from regard.attend.memory import valid_steps
+from regard.cells.cell import of_similar_length
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,11 @@ class Segments:
     """Where the segments of a batch lie: runs of steps, one after the other, that make up each row.
 
         segments = Segments.of(levels, lengths)      # levels (batch, nesting, steps)
-        sentences = segments.split(words)            # (segments, longest, dim), each of segments.sizes steps
-        rows = segments.join(vectors)                # (segments, dim) → (batch, most, dim), each of segments.counts
+        sentences = segments.split(words)            # each group's (rows, longest, dim), of segments.sizes[group]
+        rows = segments.join(vectors)                # each group's (rows, dim) → (batch, most, dim), of segments.counts
 
-    All on the CPU, as lengths are, and made once a batch.
+    Segments of similar length are a group, so that few of a group's steps are filling. All on the CPU, as lengths are,
+    and made once a batch.
     """
 
     lengths: Int[Tensor, "batch"]
@@ -28,8 +30,10 @@ class Segments:
     """steps of each segment of the batch, rows one after the other; at least 1"""
     counts: Int[Tensor, "batch"]
     """segments of each row; at least 1"""
-    steps: Int[Tensor, "segments longest"]
-    """which steps, counted over the batch, each segment has; past its end, its last one"""
+    groups: list[Int[Tensor, "_"]]
+    """which segments are run together"""
+    steps: list[Int[Tensor, "_ _"]]
+    """(rows, longest) which steps, counted over the batch, each segment of a group has; past its end, its last one"""
     members: Int[Tensor, "batch most"]
     """which segments each row has; past its end, its last one"""
     number: Int[Tensor, "batch steps"]
@@ -58,30 +62,38 @@ class Segments:
         members = _runs(_before(counts)[:, 0], counts)
         place = torch.where(valid, at - since, 0)
         above = levels[:, 1:].gather(2, (first % steps)[members][:, None].expand(-1, levels.shape[1] - 1, -1))
-        return cls(lengths, sizes, counts, _runs(first, sizes), members, number, place, above)
+        groups = of_similar_length(sizes)
+        each = [_runs(first[rows], sizes[rows]) for rows in groups]
+        return cls(lengths, sizes, counts, groups, each, members, number, place, above)
 
-    def split(self, x: Float[Tensor, "batch steps dim"]) -> Float[Tensor, "segments longest dim"]:
-        """Each segment as a row, padded with its own last step."""
-        return _take(x.flatten(0, 1), self.steps)
+    def split(self, x: Float[Tensor, "batch steps dim"]) -> list[Float[Tensor, "_ _ dim"]]:
+        """Each segment as a row of its group, (rows, longest, dim), padded with its own last step."""
+        taken = _take(x.flatten(0, 1), torch.cat([steps.flatten() for steps in self.steps])[None])[0]
+        parts = taken.split([steps.numel() for steps in self.steps])
+        return [part.view(*steps.shape, -1) for part, steps in zip(parts, self.steps, strict=True)]
 
-    def join(self, x: Float[Tensor, "segments dim"]) -> Float[Tensor, "batch most dim"]:
+    def join(self, x: Sequence[Float[Tensor, "_ dim"]]) -> Float[Tensor, "batch most dim"]:
         """Each row as the sequence of its segments, padded with its own last one."""
-        return _take(x, self.members)
+        return _take(torch.cat([*x]), torch.cat(self.groups).argsort()[self.members])
 
-    def unsplit(self, x: Float[Tensor, "segments longest dim"]) -> Float[Tensor, "batch steps dim"]:
+    def unsplit(self, x: Sequence[Float[Tensor, "_ _ dim"]]) -> Float[Tensor, "batch steps dim"]:
         """The inverse of `split`; zero past a row's end."""
-        at = (self.number + _before(self.counts)) * x.shape[1] + self.place
-        return _only_valid(_take(x.flatten(0, 1), at), self.lengths)
+        ends, begins = 0, torch.empty_like(self.sizes)
+        for rows, part in zip(self.groups, x, strict=True):
+            begins[rows] = ends + torch.arange(len(rows)) * part.shape[1]
+            ends += part.shape[0] * part.shape[1]
+        at = begins[self.number + _before(self.counts)] + self.place
+        return _only_valid(_take(torch.cat([part.flatten(0, 1) for part in x]), at), self.lengths)
 
     def spread(self, x: Float[Tensor, "batch most dim"]) -> Float[Tensor, "batch steps dim"]:
         """For each step what its segment has; zero past a row's end."""
         at = self.number + x.shape[1] * torch.arange(len(x))[:, None]
         return _only_valid(_take(x.flatten(0, 1), at), self.lengths)
 
-    def mean(self, x: Float[Tensor, "segments"]) -> Float[Tensor, "batch"]:
+    def mean(self, x: Sequence[Float[Tensor, "_"]]) -> Float[Tensor, "batch"]:
         """Over each row's segments."""
-        rows = _only_valid(self.join(x[:, None]), self.counts)  # (batch, most, 1)
-        return rows.sum((1, 2)) / self.counts.to(x)
+        rows = _only_valid(self.join([part[:, None] for part in x]), self.counts)  # (batch, most, 1)
+        return rows.sum((1, 2)) / self.counts.to(rows)
 
 
 def segment_ids(

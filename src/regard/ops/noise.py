@@ -37,6 +37,12 @@ class Noise:
         inner._prefix = f"{self._prefix}{name}."
         return inner
 
+    def shared(self, groups: Sequence[Tensor]) -> "list[Noise]":
+        """The same numbers for groups of one batch's rows that are run one after the other: each sees the masks of its
+        rows, `groups` their places in the batch."""
+        count, masks = sum(map(len, groups)), dict[str, Tensor]()
+        return [_OfRows(self, rows, count, masks) for rows in groups]
+
     def _bits(self, name: str, count: int) -> np.ndarray:
         """`count` random bytes of the stream `name`."""
         name = self._prefix + name
@@ -81,3 +87,19 @@ class Noise:
         """Numbers in (0, 1), 0 and 1 excluded, with 52 random bits, in float64 on the CPU."""
         words = self._bits(name, 8 * int(np.prod(shape))).view(np.uint64)
         return torch.from_numpy(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52).view(*shape)
+
+
+class _OfRows(Noise):
+    """Some rows' part of a batch's masks, each of which is drawn once, by who asks first."""
+
+    def __init__(self, whole: Noise, rows: Tensor, count: int, masks: dict[str, Tensor]) -> None:
+        self.__dict__.update(whole.__dict__)
+        self._rows, self._count, self._masks = rows, count, masks
+
+    def keep_mask(
+        self, name: str, shape: Sequence[int], drop: float, like: Tensor | None = None
+    ) -> Float[Tensor, "..."]:
+        assert shape[0] == len(self._rows), f"{name}: a mask of {shape[0]} rows, and these are {len(self._rows)}"
+        if self._prefix + name not in self._masks:
+            self._masks[self._prefix + name] = super().keep_mask(name, (self._count, *shape[1:]), drop, like)
+        return self._masks[self._prefix + name][self._rows]
