@@ -63,7 +63,7 @@ CASES = {
             (
                 *(f"data.{side}={WORDS}{more}}}" for side, more in (("source", ", turns: 4"), ("target", ""))),
                 *("model.encoder={type: birnn, hidden: 192}", "model.embed=192", "model.attention.dim=192"),
-                *("model.decoder.hidden=192", "train.updates=3000"),
+                *("model.decoder.hidden=192", "train.updates=1500"),
             ),
         ),
         small=("summarize-aeslc", ("data.train.percent=[0, 14]", "train.epochs=20", "train.batch_tokens=2000")),
