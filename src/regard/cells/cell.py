@@ -30,9 +30,9 @@ LEAST_FILLED, LEAST_ROWS = 0.7, 16
 class Cell(nn.Module):
     """One layer in one direction.
 
-    A new cell writes `input_weight`, `input_bias`, `recurrent_weight` and `advance`: what it makes of its input before
-    the state comes in is a linear map, which decoders split and compute ahead. `project`, `step` and a `sequence`
-    that is right for ragged lengths follow. Where a library kernel runs whole sequences, the cell overrides
+    A new cell has `input`, the linear map of what it reads before the state comes in, which decoders split and compute
+    ahead (or `input_weight` and `input_bias`), and writes `recurrent_weight` and `advance`. `project`, `step` and a
+    `sequence` that is right for ragged lengths follow. Where a library kernel runs whole sequences, the cell overrides
     `sequence` and `encode`, and the contract test holds them together, outputs and gradients. A cell whose state is
     more than what a decoder's bridge can make says so in `given_names` and `begin`.
 
@@ -47,6 +47,7 @@ class Cell(nn.Module):
 
     state_names: tuple[str, ...] = ("h",)
     """names of the state's tensors, the output first"""
+    input: nn.Linear
     multiplies_state = True
     """whether a step has a product with the state; if not, there is no `recurrent_weight`"""
 
@@ -63,11 +64,11 @@ class Cell(nn.Module):
     @property
     def input_weight(self) -> Float[Tensor, "gates input"]:
         """The weight that `project` multiplies inputs with; decoders slice it to hoist parts out of the loop."""
-        raise NotImplementedError
+        return self.input.weight
 
     @property
     def input_bias(self) -> Float[Tensor, "gates"]:
-        raise NotImplementedError
+        return self.input.bias
 
     @property
     def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:

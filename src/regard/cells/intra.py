@@ -55,14 +55,6 @@ class LSTMN(Cell):
             self.input.bias[hidden : 2 * hidden] = 1.0
 
     @property
-    def input_weight(self) -> Float[Tensor, "gates input"]:
-        return self.input.weight
-
-    @property
-    def input_bias(self) -> Float[Tensor, "gates"]:
-        return self.input.bias
-
-    @property
     def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:
         """Of h̃_t: W's columns, for this step, and W_h̃, for the next one's query."""
         return self.recurrent.weight

@@ -11,7 +11,7 @@ class ScanCell(Cell):
     """h' = a h + b, with a and b of the input alone: nothing of a step waits for a matrix product of the step before.
 
     A new cell says how many `parts` of its own size the map of its input has, and makes a and b of them in
-    `coefficients`.
+    `coefficients`; where h is not what it puts out, in `told`.
     """
 
     parts = 2
@@ -21,25 +21,21 @@ class ScanCell(Cell):
         super().__init__(config, input_size, hidden)
         self.input = nn.Linear(input_size, self.parts * hidden)
 
-    @property
-    def input_weight(self) -> Float[Tensor, "gates input"]:
-        return self.input.weight
-
-    @property
-    def input_bias(self) -> Float[Tensor, "gates"]:
-        return self.input.bias
-
     def coefficients(
         self, gates: Float[Tensor, "*rows gates"]
     ) -> tuple[Float[Tensor, "*rows hidden"], Float[Tensor, "*rows hidden"]]:
         """a and b of steps, from their projected input."""
         raise NotImplementedError
 
+    def told(self, states: Float[Tensor, "*rows hidden"]) -> CellState:
+        """The cell's state where that of the recurrence is h, which is its last part; the output of zero is zero."""
+        return (states,)
+
     def advance(
         self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
     ) -> CellState:
         a, b = self.coefficients(gates)
-        return (a * state[0] + b,)
+        return self.told(a * state[-1] + b)
 
     def sequence(
         self,
@@ -49,15 +45,9 @@ class ScanCell(Cell):
         recurrent: Tensor | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`plain_sequence` by a scan."""
-        outputs, last = self._scanned(self.project(x), lengths, None if state is None else state[0])
-        return outputs, (last,)
-
-    def _scanned(
-        self, gates: Float[Tensor, "batch steps gates"], lengths: Tensor | None, start: Tensor | None
-    ) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
-        """The recurrence over all steps, zero past each row's end, and each row's last."""
-        a, b = self.coefficients(gates)
-        states = linear_scan(a, b, b.new_zeros(b[:, 0].shape) if start is None else start)
-        if lengths is None or bool((lengths == b.shape[1]).all()):
-            return states, states[:, -1]
-        return up_to_ends(states, lengths)
+        a, b = self.coefficients(self.project(x))
+        states = linear_scan(a, b, b.new_zeros(b[:, 0].shape) if state is None else state[-1])
+        last = states[:, -1]
+        if lengths is not None and not bool((lengths == b.shape[1]).all()):
+            states, last = up_to_ends(states, lengths)
+        return self.told(states)[0], self.told(last)

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from regard.cells.cell import Cell, CellState, Product
@@ -29,8 +29,10 @@ class SSRU(ScanCell):
         type: Literal["ssru"] = "ssru"
 
     def begin(self, given: CellState) -> CellState:
-        (c,) = given
-        return c.relu(), c
+        return self.told(*given)
+
+    def told(self, states: Float[Tensor, "*rows hidden"]) -> CellState:
+        return states.relu(), states
 
     def coefficients(
         self, gates: Float[Tensor, "*rows gates"]
@@ -38,23 +40,6 @@ class SSRU(ScanCell):
         forget, candidate = gates.chunk(2, dim=-1)
         f = sigmoid(forget)
         return f, (1.0 - f) * candidate
-
-    def advance(
-        self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
-    ) -> CellState:
-        (c,) = super().advance(gates, state[1:], product)
-        return c.relu(), c
-
-    def sequence(
-        self,
-        x: Float[Tensor, "batch steps input"],
-        lengths: Int[Tensor, "batch"] | None = None,
-        state: CellState | None = None,
-        recurrent: Tensor | None = None,
-    ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
-        """`plain_sequence` by a scan."""
-        states, last = self._scanned(self.project(x), lengths, None if state is None else state[1])
-        return states.relu(), (last.relu(), last)
 
 
 class SRU(Cell):
@@ -83,14 +68,6 @@ class SRU(Cell):
         self.peephole = nn.Parameter(torch.empty(2 * hidden).uniform_(-1.0, 1.0))
         with torch.no_grad():
             self.input.weight[3 * hidden :] *= 3.0**0.5
-
-    @property
-    def input_weight(self) -> Float[Tensor, "gates input"]:
-        return self.input.weight
-
-    @property
-    def input_bias(self) -> Float[Tensor, "gates"]:
-        return self.input.bias
 
     def begin(self, given: CellState) -> CellState:
         (c,) = given
