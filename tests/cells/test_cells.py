@@ -189,6 +189,30 @@ def test_cells_without_a_product_are_their_equations(name):
             assert float(outputs[row, t, unit]) == pytest.approx(output, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", ["layer_norm_lstm", "layer_norm_gru"])
+def test_normed_cells_are_their_equations(name):
+    cell, x = build(name), torch.randn(2, 6, 4, dtype=F64)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.add_(torch.randn_like(parameter) / 3)
+    norm = lambda given, layer: layer.weight * (given - given.mean()) / (given.var(correction=0) + 1e-5).sqrt()  # noqa: E731
+    outputs, _ = cell.sequence(x, None)
+    for row in range(2):
+        h, c = torch.zeros(6, dtype=F64), torch.zeros(6, dtype=F64)
+        for t in range(6):
+            from_x = norm(cell.input.weight @ x[row, t] + cell.input.bias, cell.norm_input) + cell.norm_input.bias
+            from_h = norm(cell.recurrent.weight @ h, cell.norm_recurrent)
+            if name == "layer_norm_lstm":
+                i, f, g, o = (from_x + from_h).chunk(4)
+                c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                h = o.sigmoid() * (norm(c, cell.norm_cell) + cell.norm_cell.bias).tanh()
+            else:
+                (x_r, x_z, x_n), (h_r, h_z, h_n) = from_x.chunk(3), from_h.chunk(3)
+                n, z = (x_n + (x_r + h_r).sigmoid() * h_n).tanh(), (x_z + h_z).sigmoid()
+                h = (1 - z) * n + z * h
+            torch.testing.assert_close(outputs[row, t], h)
+
+
 def test_intra_is_cheng_dong_and_lapata_equations_5_to_10():
     """Row by row and entry by entry, with the cell's weights under the paper's names."""
     cell, x = build("intra"), torch.randn(2, 6, 4, dtype=F64)

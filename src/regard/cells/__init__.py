@@ -6,6 +6,7 @@ from regard.cells.gru import GRU
 from regard.cells.intra import LSTMN
 from regard.cells.lstm import LSTM
 from regard.cells.minimal import MinGRU, MinLSTM
+from regard.cells.normed import LayerNormGRU, LayerNormLSTM
 from regard.cells.rnn import RNN
 from regard.cells.simple import SRU, SSRU
 
@@ -13,6 +14,8 @@ CELLS: dict[str, type[Cell]] = {
     "lstm": LSTM,
     "gru": GRU,
     "rnn": RNN,
+    "layer_norm_lstm": LayerNormLSTM,
+    "layer_norm_gru": LayerNormGRU,
     "mingru": MinGRU,
     "minlstm": MinLSTM,
     "sru": SRU,
