@@ -189,6 +189,18 @@ def test_cells_without_a_product_are_their_equations(name):
             assert float(outputs[row, t, unit]) == pytest.approx(output, abs=1e-9)
 
 
+def test_gates_that_both_vanish_have_a_share():
+    cell = build("minlstm", torch.float32)
+    with torch.no_grad():
+        cell.input.bias[:12] = -200.0
+        cell.input.bias[6:12] += 1.0
+    outputs, _ = cell.sequence(torch.zeros(1, 3, 4), None)
+    [grad] = torch.autograd.grad(outputs.sum(), cell.input.weight)
+    assert outputs.isfinite().all() and grad.isfinite().all()
+    forget, candidate = 1 / (1 + math.e), cell.input.bias[12:]
+    torch.testing.assert_close(outputs[0, 0], (1 - forget) * candidate)
+
+
 @pytest.mark.parametrize("name", ["layer_norm_lstm", "layer_norm_gru"])
 def test_normed_cells_are_their_equations(name):
     cell, x = build(name), torch.randn(2, 6, 4, dtype=F64)

@@ -69,6 +69,7 @@ def test_numbers_and_their_scale() -> None:
         ("1,2:3", "unlike lengths, 2, 1"),
         ("1,nan:2,3", "missing or infinite"),
         ("1,2", "1 channels, expected 2"),
+        ("1 2:3 4", "white space between two"),
     ],
 )
 def test_what_is_no_series(text: str, said: str) -> None:
@@ -118,7 +119,7 @@ def test_bad_lines_of_a_file(tmp_path: Path) -> None:
     assert meta["bad"] == 1 and "line 206: not a series of numbers" in meta["first_bad"][0]
     write(tmp_path / "train.ts", [*waves(200, 1), ("1,2", "slow")])
     [said] = prepare(config(tmp_path)).train.meta["first_bad"]
-    assert said.endswith("line 206: a series of 1 channels, and others have 2")
+    assert said.endswith("line 206: a series of 1 channels, and the first has 2")
     (tmp_path / "valid.ts").write_text("1,2:3,4:slow\n")
     with pytest.raises(RegardError, match="no line says @data"):
         prepare(config(tmp_path))

@@ -115,7 +115,9 @@ def test_words_without_their_punctuation() -> None:
 
 def test_words_that_do_not_matter_are_one_piece_each() -> None:
     texts = ["the film is good, and the end is not"] * 3
-    one = Tokenizer.train(texts, TextConfig(tokenizer="word", segment="punctuation", unknown="one", lowercase=True))
+    one = Tokenizer.train(
+        texts, TextConfig(tokenizer="word", segment="punctuation", unknown="one", lowercase=True, min_frequency=2)
+    )
     the, film = one.encode(["the film"])[0]
     assert one.encode(["Überraschend the äöü zebra film, <3"])[0] == [
         *(UNK, the, UNK, UNK, film, one.encode(["good,"])[0][1], UNK, UNK)
@@ -124,8 +126,9 @@ def test_words_that_do_not_matter_are_one_piece_each() -> None:
     parted = {**one.config.model_dump(), "sentences": "en"}
     several = Tokenizer.train(texts, TextConfig(**parted))
     assert several.encode(["Zebra zebra.\nThe film"])[0][:3] == [UNK, UNK, UNK]
-    with pytest.raises(ValidationError, match="unknown: one is for tokenizer word"):
-        TextConfig(unknown="one")
+    for told, said in (({}, "is for tokenizer word"), ({"tokenizer": "word"}, "set min_frequency to 2")):
+        with pytest.raises(ValidationError, match=f"unknown: one .*{said}"):
+            TextConfig(unknown="one", **told)
 
 
 @pytest.mark.parametrize("unknown", ["spell", "hash"])

@@ -303,6 +303,19 @@ def test_segments_in_groups_are_those_in_one(pooling, memory, monkeypatch):
         torch.testing.assert_close(grouped, whole)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_without_noise_a_document_is_the_same_bits_among_few_and_many(pooling):
+    """Groups are for training: what a sentence is filled up to would depend on how many others there are."""
+    torch.manual_seed(0)
+    config = Hierarchical.Config.model_validate({"hidden": 16, "pooling": pooling})
+    encoder = Hierarchical(config, input_size=INPUT)
+    x = torch.randn(64, 25, INPUT)
+    ids = torch.tensor([0] * 20 + [1] * 5).expand(64, 1, 25)
+    with torch.no_grad():
+        few, many = (encoder(x[:rows], torch.full((rows,), 25), levels=ids[:rows]).values[:8] for rows in (8, 64))
+    assert torch.equal(few, many)
+
+
 def test_groups_of_rows_see_the_masks_of_their_rows():
     rows = torch.tensor([3, 0, 2]), torch.tensor([1])
     whole = Noise(1, 2).under("level").keep_mask("in", (4, 1, 64), 0.5)

@@ -35,7 +35,7 @@ def test_runs_by_hand():
 def test_there_and_back(least, monkeypatch):
     monkeypatch.setattr(cell, "LEAST_ROWS", least)
     x = torch.randn(3, 8, 4, dtype=torch.float64)
-    found = Segments.of(LEVELS, LENGTHS)
+    found = Segments.of(LEVELS, LENGTHS, grouped=True)
     assert len(found.groups) == (3 if least == 2 else 1)
     split = found.split(x)
     flat = [(row, run) for row, runs in enumerate(RUNS) for run in runs]

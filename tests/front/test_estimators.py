@@ -230,7 +230,7 @@ def test_series_of_numbers_as_arrays_of_any_shape() -> None:
         model.fit([[1.0, 2.0], [float("nan")]], ["up", "down"])
     found = model.fit(flat, y).predict_proba(flat)
     assert model.score(flat, y) > 0.9
-    for same in (flat[..., None], flat.tolist(), list(flat), [row[:, None] for row in flat]):
+    for same in (flat[..., None], flat.tolist(), list(flat), [row[:, None] for row in flat], [[*row] for row in flat]):
         np.testing.assert_array_equal(model.predict_proba(same), found)
     long = [draw.normal(size=(steps, 2)) for steps in (3, 1200, 5, 8)]  # steps by channels
     again = model.set_params(train__epochs=1).fit(long, ["up", "down", "up", "down"])
@@ -238,6 +238,12 @@ def test_series_of_numbers_as_arrays_of_any_shape() -> None:
     assert read["examples"] == 4 and read["lengths"]["source"]["longest"] == 1000
     with pytest.raises(RegardError, match="1 channels, expected 2"):
         again.predict(flat[:1])
+    wide = draw.normal(size=(3000, 2)).round(3)  # a text of more characters than what is read of it
+    texts = [":".join(",".join(map(str, channel)) for channel in wide.T.tolist())]
+    np.testing.assert_array_equal(again.predict_proba([wide]), again.predict_proba(texts))
+    np.testing.assert_array_equal(again.predict_proba([wide]), again.predict_proba([wide[:1000]]))
+    with pytest.raises(RegardError, match="X, row 2: a series of 1 channels, and the first has 2"):
+        again.fit([*long[:2], long[2][:, :1], long[3]], ["up", "down", "up", "down"])
     with pytest.raises(RegardError, match="has learned from texts"):
         model.fit(["a b c", "c d"] * 2, ["up", "down"] * 2).predict(flat)
 

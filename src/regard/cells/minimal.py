@@ -55,5 +55,10 @@ class MinLSTM(ScanCell):
 
     def coefficients(self, gates: Float[Tensor, "*rows gates"]) -> Coefficients:
         forget, enter, candidate = gates.chunk(3, dim=-1)
-        f, i = sigmoid(forget), sigmoid(enter)
-        return f / (f + i), i / (f + i) * candidate
+        share = sigmoid(_log_sigmoid(forget) - _log_sigmoid(enter))  # f / (f + i), also where both vanish
+        return share, (1.0 - share) * candidate
+
+
+def _log_sigmoid(x: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+    """log σ(x), whose bits do not depend on where a number stands, as those of torch's may."""
+    return x.clamp(max=0.0) - x.abs().neg().exp().log1p()

@@ -49,8 +49,8 @@ class SRU(Cell):
         r = σ(W_r x + v_r c + b_r),   h' = r c' + (1 − r) W_x x          equations 1 to 4, with v · c pointwise
 
     Lei et al. 2018, "Simple recurrent units for highly parallelizable recurrence" (arXiv:1709.02755v5), section 3. The
-    highway takes W_x x, as theirs does where sizes differ, times their α = √3 at the start. The forget gate sees the
-    state, so steps go one by one, each of them pointwise.
+    highway takes W_x x, as theirs does where sizes differ, whose weights have their α = √3 in them at the start; it and
+    the candidate have biases. The forget gate sees the state, so steps go one by one, each of them pointwise.
     """
 
     state_names = ("h", "c")

@@ -153,7 +153,8 @@ class TextConfig(Config):
     unknown: Literal["spell", "characters", "hash", "one"] = "spell"
     """A word (or character) beyond the vocabulary: spelled in bytes; of tokenizer word, in characters, which then have
     a part of the vocabulary; or one piece that is known by its hash alone, for `model.readout: copy` to write; or, of
-    words that are read and not written, one piece for all of them, as for labels, where few rare words tell."""
+    words that are read and not written, one piece for all of them, as for labels, where few rare words tell; with a
+    `min_frequency` of 2 or more, so that training meets it."""
     stop_words: tuple[str, ...] = ()
     """Words to delete, compared after lower-casing; or a language's code, such as `en`, for the list of stopwords-iso.
     None by default, as translation needs them."""
@@ -184,6 +185,8 @@ class TextConfig(Config):
             )
         if self.unknown in ("characters", "one") and self.tokenizer != "word":
             raise ValueError(f"unknown: {self.unknown} is for tokenizer word, found tokenizer {self.tokenizer}")
+        if self.unknown == "one" and self.min_frequency < 2:
+            raise ValueError("unknown: one has to occur in training to be learned: set min_frequency to 2 or more")
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ A series is written as in `.ts` files: channels with colons between, the values 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -22,6 +23,7 @@ from regard.errors import RegardError
 Frames = npt.NDArray[np.float32]
 """(steps, channels)"""
 FORMAT = 1
+_BETWEEN = re.compile(r"[^\s,:]\s+[^\s,:]")
 
 
 class Series:
@@ -105,6 +107,8 @@ class Series:
 
 def numbers(text: str) -> Frames:
     """The frames that a text says; (0, 0) for an empty one."""
+    if _BETWEEN.search(text):
+        raise RegardError(f"not a series of numbers (white space between two): {text[:60]}")
     text = "".join(text.split())
     if not text:
         return np.zeros((0, 0), dtype=np.float32)
@@ -135,6 +139,11 @@ def written(series: npt.ArrayLike) -> str:
     return ":".join(",".join(channel) for channel in frames.reshape(len(frames), -1).T.astype(str).tolist())
 
 
+def first_steps(text: str, steps: int) -> str:
+    """The text of the first steps of a series."""
+    return ":".join(",".join(channel.split(",", steps)[:steps]) for channel in text.split(":"))
+
+
 class Alike:
     """What is wrong with each of many texts as a series; the first good one says how many channels there are."""
 
@@ -148,7 +157,7 @@ class Alike:
         except RegardError as error:
             return str(error)
         self.channels = self.channels or found
-        return "" if found in (0, self.channels) else f"a series of {found} channels, and others have {self.channels}"
+        return "" if found in (0, self.channels) else f"a series of {found} channels, and the first has {self.channels}"
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

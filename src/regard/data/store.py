@@ -28,7 +28,7 @@ from regard.data.config import BYTES, SPECIALS, TextConfig
 from regard.data.places import pointers
 from regard.data.read import Example
 from regard.data.text import normalize, without_surrogates
-from regard.data.tokenizer import Tokenizer
+from regard.data.tokenizer import UNK, Tokenizer
 
 Ids = npt.NDArray[np.int32]
 
@@ -268,4 +268,4 @@ def _count(counts: Counts, side: str, lengths: Ids, values: Ids, size: int) -> N
     if values.dtype != np.int32:  # numbers, which are no pieces
         return
     counts.byte_pieces[side] += int(((values >= SPECIALS) & (values < SPECIALS + BYTES)).sum())
-    counts.unknown[side] += int((values >= size).sum())
+    counts.unknown[side] += int(((values >= size) | (values == UNK)).sum())

@@ -1,8 +1,8 @@
 """Text to ids and back, over Hugging Face `tokenizers`.
 
 Every kind falls back to bytes: ids 4 to 259 stand for the 256 bytes, so any Unicode text is written without loss
-and no text is ever unknown. Ids 0 to 3 are the special tokens; they have names for people, but no text is ever
-read as one: "</s>" in a text is four characters.
+and no text is ever unknown, unless `unknown` asks for a hash or for one piece. Ids 0 to 3 are the special tokens; they
+have names for people, but no text is ever read as one: "</s>" in a text is four characters.
 
     decode(encode([text])[0]) == tokenizer.normalize(text)
 """

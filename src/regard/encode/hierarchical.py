@@ -64,7 +64,7 @@ class Hierarchical(Encoder):
         encoder = Hierarchical(Hierarchical.Config(depth=2), input_size=64)
         memory = encoder(x, lengths, levels=segment_ids(ids, [[FULL_STOP]]))      # (batch, sentences, dim)
 
-    The segments of all rows are one batch for a level's recurrence.
+    The segments of all rows are one batch for a level's recurrence; in training, one for each group of similar length.
     """
 
     class Config(BiRNN.Config):
@@ -165,7 +165,7 @@ def read_levels(
     inner: list[list[Memory]] = []
     pooled: list[list[Pooled]] = []
     for level, (recur, pool) in enumerate(zip(recurrences[:-1], poolings, strict=True)):
-        at = Segments.of(rest, counts)
+        at = Segments.of(rest, counts, grouped=noises is not None)
         noise = [None] * len(at.groups) if noises is None else noises[level].shared(at.groups)
         each = zip(at.split(x), at.groups, noise, strict=True)
         read = [recur(part, at.sizes[rows], own) for part, rows, own in each]

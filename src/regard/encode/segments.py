@@ -20,8 +20,7 @@ class Segments:
         sentences = segments.split(words)            # each group's (rows, longest, dim), of segments.sizes[group]
         rows = segments.join(vectors)                # each group's (rows, dim) → (batch, most, dim), of segments.counts
 
-    Segments of similar length are a group, so that few of a group's steps are filling. All on the CPU, as lengths are,
-    and made once a batch.
+    All on the CPU, as lengths are, and made once a batch.
     """
 
     lengths: Int[Tensor, "batch"]
@@ -44,8 +43,13 @@ class Segments:
     """the larger segments in which these lie"""
 
     @classmethod
-    def of(cls, levels: Int[Tensor, "batch nesting steps"], lengths: Int[Tensor, "batch"]) -> "Segments":
+    def of(
+        cls, levels: Int[Tensor, "batch nesting steps"], lengths: Int[Tensor, "batch"], grouped: bool = False
+    ) -> "Segments":
         """The smallest segments, `levels[:, 0]`; a larger one that ends, ends those in it.
+
+        grouped   segments of similar length are a group, so that few of a group's steps are filling: for training,
+                  as what is beside a segment, and so how its sums round, then depends on the batch; else all are one
 
         Only where ids change is asked, so that they may be counted over the row or within the larger segment, and
         leave numbers out: there is no empty segment.
@@ -62,7 +66,7 @@ class Segments:
         members = _runs(_before(counts)[:, 0], counts)
         place = torch.where(valid, at - since, 0)
         above = levels[:, 1:].gather(2, (first % steps)[members][:, None].expand(-1, levels.shape[1] - 1, -1))
-        groups = of_similar_length(sizes)
+        groups = of_similar_length(sizes) if grouped else [torch.arange(len(sizes))]
         each = [_runs(first[rows], sizes[rows]) for rows in groups]
         return cls(lengths, sizes, counts, groups, each, members, number, place, above)
 

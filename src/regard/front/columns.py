@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from regard.data.series import written
+from regard.data.config import MOST_TOKENS
+from regard.data.files import MAX_LINE_BYTES
+from regard.data.series import Alike, written
 from regard.data.text import TAG
 from regard.errors import RegardError
 
+NUMBERS = (int, float, np.number, np.bool_)
 SHOWN = 40
 """Characters of a wrong value that an error shows."""
 
@@ -58,18 +61,25 @@ def texts_of(values: Any, name: str) -> list[str]:
 
 def series_of(values: Any, name: str) -> list[str] | None:
     """The text of each row where rows are series of numbers, (steps,) or (steps, channels): an array of them, or a
-    list of unlike lengths; None where the first row is none."""
+    list of unlike lengths; None where the first row is none. Of each the first MOST_TOKENS steps: no more are read."""
     if isinstance(values, str | bytes) or not hasattr(values, "__len__") or _columns(values) is not None:
         return None
     rows = list(values) if isinstance(values, np.ndarray) else _plain(values)
     if not rows or not _is_series(rows[0]):
         return None
-    found = []
+    found, alike = [], Alike()
     for i, row in enumerate(rows):
         try:
-            found.append(written(row))
-        except RegardError as error:
+            text = written(row[:MOST_TOKENS])
+        except (RegardError, TypeError) as error:
             raise RegardError(f"{name}, row {i}: {error}") from None
+        if defect := alike.defect(text):
+            raise RegardError(f"{name}, row {i}: {defect}")
+        if len(text) > MAX_LINE_BYTES:
+            raise RegardError(
+                f"{name}, row {i}: {len(text):,} characters as a text, and {MAX_LINE_BYTES:,} can be read."
+            )
+        found.append(text)
     return found
 
 
@@ -77,7 +87,7 @@ def _is_series(row: Any) -> bool:
     """Whether numbers are in it, or in the first of it."""
     if isinstance(row, np.ndarray):
         return row.ndim in (1, 2) and row.dtype.kind in "biuf"
-    return isinstance(row, list | tuple) and bool(row) and (isinstance(row[0], int | float) or _is_series(row[0]))
+    return isinstance(row, list | tuple) and bool(row) and (isinstance(row[0], NUMBERS) or _is_series(row[0]))
 
 
 def same_length(X: Sequence[Any], y: Sequence[Any]) -> None:

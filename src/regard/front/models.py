@@ -95,6 +95,9 @@ class Classifier(Estimator):
     def fit(self, X: Any, y: Any = None, *, X_valid: Any = None, y_valid: Any = None) -> Self:
         if y is None:
             raise RegardError("Classifier.fit needs y: the label of each row of X.")
+        self._numeric = series_of(X, "X") is not None
+        if X_valid is not None and self._numeric != (series_of(X_valid, "X_valid") is not None):
+            raise RegardError("X and X_valid: one is series of numbers, and the other texts.")
         rows = rows_of(y, "y")
         self._matrix = getattr(y, "ndim", 1) == 2 and np.asarray(y).shape[1] > 1
         self._several = self._matrix or any(_is_set(row) for row in rows)
@@ -137,9 +140,7 @@ class Classifier(Estimator):
         return float(np.mean(right))
 
     def _read(self, X: Any, y: Any) -> tuple[list[str], list[str]]:
-        series = series_of(X, "X")
-        self._numeric = series is not None
-        return series or texts_of(X, "X"), [self._names(self._row(row)) for row in rows_of(y, "y")]
+        return series_of(X, "X") or texts_of(X, "X"), [self._names(self._row(row)) for row in rows_of(y, "y")]
 
     def _sources(self, X: Any) -> list[str]:
         found = series_of(X, "X")
@@ -173,7 +174,7 @@ class Classifier(Estimator):
 
     def _data(self, data: dict[str, Any], place: Path) -> dict[str, Any]:
         target = {"tokenizer": "labels" if self._several else "label"}
-        if self._numeric:
+        if self._numeric and data.get("source", {}).get("tokenizer") != "series":
             data = {**data, "source": {"tokenizer": "series", "truncate": MOST_TOKENS}, "max_length": MOST_TOKENS}
         return {**super()._data(data, place), "target": target}
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.data.config import MOST_TOKENS, POINTERS
+from regard.data.series import first_steps
 from regard.data.store import target_ids
 from regard.data.text import TAG, last_turns
 from regard.data.tokenizer import TURN_END, unnamed
@@ -255,7 +256,9 @@ class Predictor:
             if not isinstance(text, str):
                 raise RegardError(f"predict: text {i + 1} is {type(text).__name__}, expected str.")
         config = self.tokenizers[side].config
-        if config.truncate is not None:
+        if config.truncate is not None and config.numeric:
+            texts = [first_steps(text, config.truncate) for text in texts]
+        elif config.truncate is not None:
             texts = [text[: self.max_characters] for text in texts]
         elif config.turns is not None:
             texts = [last_turns(text, config.turns) for text in texts]
