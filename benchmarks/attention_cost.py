@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from rich.console import Console
@@ -24,6 +24,8 @@ from regard.attend.memory import Memory, valid_steps
 from regard.ops.noise import Noise
 
 FIRST = "additive"
+Measured = dict[str, tuple[float, float]]
+"""Of one round: seconds of each, in training and in decoding."""
 QUERIES = 20
 """Steps of a decoder, one after the other."""
 
@@ -69,7 +71,7 @@ def decode(attention: Attention, memory: Memory, queries: Tensor) -> float:
     return (time.perf_counter() - began) / len(queries)
 
 
-def rounds(given: argparse.Namespace) -> Iterator[dict[str, tuple[float, float]]]:
+def rounds(given: argparse.Namespace) -> Iterator[Measured]:
     """Seconds of every attention, training and decoding; the first round warms up."""
     torch.manual_seed(1)
     size, memory = given.hidden, source(given.batch, given.steps, given.hidden)
@@ -83,6 +85,26 @@ def rounds(given: argparse.Namespace) -> Iterator[dict[str, tuple[float, float]]
         yield {name: (train(part, memory, one), decode(part, memory, beam)) for name, part in built.items()}
 
 
+def compared(measured: Sequence[Measured], first: str) -> dict[str, dict[str, float]]:
+    """Of each the medians over rounds: milliseconds, and times the first one's of the same round."""
+    found = {}
+    for name in measured[0]:
+        cells: dict[str, float] = {}
+        for kind, how in enumerate(("training", "decoding")):
+            cells[f"{how}_ms"] = 1000 * statistics.median(each[name][kind] for each in measured)
+            cells[f"{how}_ratio"] = statistics.median(each[name][kind] / each[first][kind] for each in measured)
+        found[name] = {key: round(cell, 3) for key, cell in cells.items()}
+    return found
+
+
+def table(what: str, first: str, found: Mapping[str, Mapping[str, float]]) -> Table:
+    """What `compared` found, to be printed."""
+    shown = Table(what, "training, ms", f"× {first}", "decoding, ms", f"× {first}")
+    for name, cells in found.items():
+        shown.add_row(name, *(f"{cell:.2f}" for cell in cells.values()))
+    return shown
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention_cost", description=__doc__.partition("\n")[0])
     parser.add_argument("--hidden", type=int, default=256)
@@ -93,18 +115,8 @@ def main() -> None:
     parser.add_argument("--no-write", action="store_true", help="print only")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    measured = list(rounds(given))[1:]
-    found = {}
-    table = Table("attention", "training, ms", "× additive", "decoding, ms", "× additive")
-    for name in measured[0]:
-        cells: list[float] = []
-        for kind in (0, 1):
-            cells.append(1000 * statistics.median(each[name][kind] for each in measured))
-            cells.append(statistics.median(each[name][kind] / each[FIRST][kind] for each in measured))
-        keys = ("training_ms", "training_ratio", "decoding_ms", "decoding_ratio")
-        found[name] = {key: round(cell, 3) for key, cell in zip(keys, cells, strict=True)}
-        table.add_row(name, *(f"{cell:.2f}" for cell in cells))
-    Console().print(table)
+    found = compared(list(rounds(given))[1:], FIRST)
+    Console().print(table("attention", FIRST, found))
     if not given.no_write:
         sizes = {key: getattr(given, key) for key in ("hidden", "batch", "steps", "beam", "rounds")}
         worst = max(found, key=lambda name: found[name]["training_ratio"])
