@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 Case = dict[str, Any]
+CELLS = ["lstm", "gru", "ssru", "intra", "attentive"]
+"""Cells of each form: a state of two tensors, of one, without a product, and with a tape; alone every cell is tested."""
 
 
 def cases(axes: Mapping[str, Sequence[Any]], legal: Callable[[Case], bool] = lambda case: True) -> list[Case]:

@@ -9,7 +9,6 @@ from tests.decode.test_recurrent import EMBED, HIDDEN, MEMORY, TARGETS, VOCAB, m
 
 from regard.attend import SCORES, Attention
 from regard.attend.memory import Memory
-from regard.cells import CELLS
 from regard.data.config import BYTES, SPECIALS
 from regard.data.tokenizer import UNK
 from regard.decode import MarginalDecoder, select
@@ -94,7 +93,7 @@ def stepwise(decoder, source, inputs):
 AXES = {
     "kind": [tuple(kind.items()) for kind in KINDS],
     "score": [name for name, part in SCORES.items() if not getattr(part, "remembers", ())],
-    "cell": list(CELLS),
+    "cell": covering.CELLS,
 }
 
 

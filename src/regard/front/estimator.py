@@ -30,6 +30,10 @@ KEPT = ("checkpoint", "lock")
 """What of a run's folder `save` leaves out: what only training needs."""
 
 
+CAREFULLY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""No path outside the folder, no odd files; before Python 3.11.4 there is no such choice."""
+
+
 class Estimator:
     """A model that learns from rows and answers rows; a subclass says for which task.
 
@@ -290,7 +294,7 @@ class Estimator:
         if packed is not None:
             place = self._new_folder() / "run"
             with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                archive.extractall(place, filter="data")
+                archive.extractall(place, **CAREFULLY)
             self._open(place)
 
 
