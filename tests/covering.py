@@ -10,7 +10,7 @@ import pytest
 
 Case = dict[str, Any]
 CELLS = ["lstm", "gru", "ssru", "intra", "attentive"]
-"""Cells of each form: a state of two tensors, of one, without a product, and with a tape; alone every cell is tested."""
+"""Cells of each form: a state of two tensors, of one, without a product, with a tape. Alone every cell is tested."""
 
 
 def cases(axes: Mapping[str, Sequence[Any]], legal: Callable[[Case], bool] = lambda case: True) -> list[Case]:
