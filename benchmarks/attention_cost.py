@@ -9,23 +9,21 @@ the products have in decoding; the others run plain. `marginal` is a decoder, an
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks import results
+from benchmarks import cost
+from benchmarks.cost import Found, Measured
 from regard.attend import COVERAGES, NORMALIZERS, SCOPES, SCORES, Attention
 from regard.attend.memory import Memory, valid_steps
 from regard.ops.noise import Noise
 
 FIRST = "additive"
-Measured = dict[str, tuple[float, float]]
-"""Of one round: seconds of each, in training and in decoding."""
+SIZES = {"hidden": 256, "batch": 64, "steps": 20, "beam": 5, "rounds": 15}
+"""Sentences in a batch, steps of each source."""
 QUERIES = 20
 """Steps of a decoder, one after the other."""
 
@@ -85,45 +83,13 @@ def rounds(given: argparse.Namespace) -> Iterator[Measured]:
         yield {name: (train(part, memory, one), decode(part, memory, beam)) for name, part in built.items()}
 
 
-def compared(measured: Sequence[Measured], first: str) -> dict[str, dict[str, float]]:
-    """Of each the medians over rounds: milliseconds, and times the first one's of the same round."""
-    found = {}
-    for name in measured[0]:
-        cells: dict[str, float] = {}
-        for kind, how in enumerate(("training", "decoding")):
-            cells[f"{how}_ms"] = 1000 * statistics.median(each[name][kind] for each in measured)
-            cells[f"{how}_ratio"] = statistics.median(each[name][kind] / each[first][kind] for each in measured)
-        found[name] = {key: round(cell, 3) for key, cell in cells.items()}
-    return found
-
-
-def table(what: str, first: str, found: Mapping[str, Mapping[str, float]]) -> Table:
-    """What `compared` found, to be printed."""
-    shown = Table(what, "training, ms", f"× {first}", "decoding, ms", f"× {first}")
-    for name, cells in found.items():
-        shown.add_row(name, *(f"{cell:.2f}" for cell in cells.values()))
-    return shown
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.attention_cost", description=__doc__.partition("\n")[0])
-    parser.add_argument("--hidden", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=64, help="sentences")
-    parser.add_argument("--steps", type=int, default=20, help="of each source")
-    parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--no-write", action="store_true", help="print only")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    found = compared(list(rounds(given))[1:], FIRST)
-    Console().print(table("attention", FIRST, found))
-    if not given.no_write:
-        sizes = {key: getattr(given, key) for key in ("hidden", "batch", "steps", "beam", "rounds")}
-        worst = max(found, key=lambda name: found[name]["training_ratio"])
-        summary = f"additive {found[FIRST]['training_ms']:.2f} ms a step in training; {worst} "
-        summary += f"{found[worst]['training_ratio']:.1f} times that"
-        print(results.write("attention-cost", "speed", {"summary": summary, **sizes, "threads": 1, "cost": found}))
+def summary(found: Found) -> str:
+    worst = max(found, key=lambda name: found[name]["training_ratio"])
+    return (
+        f"additive {found[FIRST]['training_ms']:.2f} ms a step in training; "
+        f"{worst} {found[worst]['training_ratio']:.1f} times that"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    cost.main("attention", __doc__ or "", SIZES, rounds, FIRST, summary)

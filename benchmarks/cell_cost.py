@@ -12,15 +12,16 @@ import time
 from collections.abc import Iterator
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from benchmarks import results
-from benchmarks.attention_cost import Measured, compared, table
+from benchmarks import cost
+from benchmarks.cost import Found, Measured
 from regard.cells import CELLS
 from regard.cells.cell import Cell
 
 FIRST = "lstm"
+SIZES = {"hidden": 256, "batch": 64, "steps": 30, "beam": 5, "rounds": 9}
+"""Sentences in a batch, steps of the longest; the shortest has half of them."""
 STEPS = 20
 """Of decoding, one after the other."""
 
@@ -55,27 +56,13 @@ def rounds(given: argparse.Namespace) -> Iterator[Measured]:
         yield {name: (train(cell, x, lengths), decode(cell, beam)) for name, cell in cells.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.cell_cost", description=(__doc__ or "").partition("\n")[0]
+def summary(found: Found) -> str:
+    fastest = min(found, key=lambda name: found[name]["training_ratio"])
+    return (
+        f"lstm {found[FIRST]['training_ms']:.0f} ms a batch in training; "
+        f"{fastest} {found[fastest]['training_ratio']:.2f} times that"
     )
-    parser.add_argument("--hidden", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=64, help="sentences")
-    parser.add_argument("--steps", type=int, default=30, help="of the longest; the shortest has half of them")
-    parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--no-write", action="store_true", help="print only")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    found = compared(list(rounds(given))[1:], FIRST)
-    Console().print(table("cell", FIRST, found))
-    if not given.no_write:
-        sizes = {key: getattr(given, key) for key in ("hidden", "batch", "steps", "beam", "rounds")}
-        fastest = min(found, key=lambda name: found[name]["training_ratio"])
-        summary = f"lstm {found[FIRST]['training_ms']:.0f} ms a batch in training; {fastest} "
-        summary += f"{found[fastest]['training_ratio']:.2f} times that"
-        print(results.write("cell-cost", "speed", {"summary": summary, **sizes, "threads": 1, "cost": found}))
 
 
 if __name__ == "__main__":
-    main()
+    cost.main("cell", __doc__ or "", SIZES, rounds, FIRST, summary)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 Case = dict[str, Any]
-CELLS = ["lstm", "gru", "ssru", "intra", "attentive"]
-"""Cells of each form: a state of two tensors, of one, without a product, with a tape. Alone every cell is tested."""
+CELLS = ["lstm", "gru", "rnn", "ssru", "intra", "attentive"]
+"""Cells of each form: a state of two tensors, of one (with gates, without), without a product, with a tape. Alone every
+cell is tested."""
 
 
 def cases(axes: Mapping[str, Sequence[Any]], legal: Callable[[Case], bool] = lambda case: True) -> list[Case]:

@@ -134,4 +134,5 @@ def learn(model, pairs, updates):
 def test_it_learns_to_copy_with_each(kind, feeding, no_shape_checks):
     """Words of up to 7 letters of 16: 2.8 nats by chance; an LSTM without attention 1.7 to 1.9 after 150 updates."""
     model = build(kind, torch.float32, layers=1, input_feeding=feeding)
-    assert learn(model, [(source, source) for source, _ in reversals(256, 7)], updates=200) < 1.55
+    bound = 1.4 if kind in TAPES else 1.55
+    assert learn(model, [(source, source) for source, _ in reversals(256, 7)], updates=200) < bound

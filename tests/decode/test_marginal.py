@@ -66,7 +66,6 @@ def by_enumeration(decoder, given, inputs, targets, b):
     return total.log()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_it_is_the_sum_over_all_alignments(kind, no_shape_checks):
     decoder, given = build(**kind), memory((4, 3))

@@ -48,6 +48,7 @@ class Cell(nn.Module):
     state_names: tuple[str, ...] = ("h",)
     """names of the state's tensors, the output first"""
     input: nn.Linear
+    """what each step reads, before the state comes in"""
     multiplies_state = True
     """whether a step has a product with the state; if not, there is no `recurrent_weight`"""
 

@@ -1,4 +1,4 @@
-"""The simple recurrent units: no products with the state, and a highway around them."""
+"""The simple recurrent units: no products with the state; SRU has a highway around it."""
 
 from typing import Literal
 

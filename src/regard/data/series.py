@@ -82,6 +82,11 @@ class Series:
         scaled: Frames = (found.reshape(-1, self.channels) - self.mean) / self.deviation
         return scaled[: self.config.truncate]
 
+    def kept(self, text: str, characters: int) -> str:
+        """The first steps, where the config takes no more."""
+        most = self.config.truncate
+        return text if most is None else ":".join(",".join(c.split(",", most)[:most]) for c in text.split(":"))
+
     def unnamed(self, text: str, first: int | None = None) -> dict[int, str]:
         """Nothing can be copied."""
         return {}
@@ -139,11 +144,6 @@ def written(series: npt.ArrayLike) -> str:
     return ":".join(",".join(channel) for channel in frames.reshape(len(frames), -1).T.astype(str).tolist())
 
 
-def first_steps(text: str, steps: int) -> str:
-    """The text of the first steps of a series."""
-    return ":".join(",".join(channel.split(",", steps)[:steps]) for channel in text.split(":"))
-
-
 class Alike:
     """What is wrong with each of many texts as a series; the first good one says how many channels there are."""
 
@@ -153,11 +153,16 @@ class Alike:
     def defect(self, text: str) -> str:
         """Empty for a series as those before it, and for an empty text."""
         try:
-            found = numbers(text).shape[1]
+            return self.unlike(numbers(text).shape[1])
         except RegardError as error:
             return str(error)
-        self.channels = self.channels or found
-        return "" if found in (0, self.channels) else f"a series of {found} channels, and the first has {self.channels}"
+
+    def unlike(self, channels: int) -> str:
+        """The same of a series that is well formed, of so many channels."""
+        self.channels = self.channels or channels
+        if channels in (0, self.channels):
+            return ""
+        return f"a series of {channels} channels, and the first has {self.channels}"
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

@@ -27,7 +27,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from regard.data.config import BYTES, POINTERS, SPECIALS, TextConfig
 from regard.data.paradigm import Paradigms
 from regard.data.places import places
-from regard.data.text import TAG, join, normalize, separate
+from regard.data.text import TAG, join, last_turns, normalize, separate
 from regard.errors import RegardError
 
 # The same everywhere, and no warning when data workers fork; encoding is rarely what one waits for.
@@ -153,6 +153,13 @@ class Tokenizer:
         digest = hashlib.blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         first = self.size + POINTERS
         return first + int.from_bytes(digest) % (2**31 - first)
+
+    def kept(self, text: str, characters: int) -> str:
+        """What of a text is read where the config takes the beginning alone (no more of it than `characters`), or the
+        last turns; else all of it. Tokenising a book to drop most of it would take its time."""
+        if self.config.truncate is not None:
+            return text[:characters]
+        return text if self.config.turns is None else last_turns(text, self.config.turns)
 
     def unnamed(self, text: str, first: int | None = None) -> dict[int, str]:
         """What ids beyond the vocabulary stand for where `text` is the source. For `decode` and `pieces`.
@@ -328,16 +335,10 @@ def build_core(
 def _unspelled(ids: list[int], space: int | None) -> list[int]:
     """With UNK for each run of bytes and the space before it, which is how a word is spelled."""
     found: list[int] = []
-    inside = False
-    for i in ids:
-        spelled = _is_byte(i)
-        if spelled and not inside:
-            if found and found[-1] == space:
-                found.pop()
-            found.append(UNK)
-        elif not spelled:
-            found.append(i)
-        inside = spelled
+    for start, _ in _runs(ids, apart=None):
+        if _is_byte(ids[start]) and found[-1:] == [space]:
+            found.pop()
+        found.append(UNK if _is_byte(ids[start]) else ids[start])
     return found
 
 

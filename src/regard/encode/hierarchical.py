@@ -143,21 +143,25 @@ class Hierarchical(Encoder):
     ) -> Reading:
         noises = None if noise is None else [noise.under(f"level.{level}") for level in range(self.config.depth)]
         recurrences = cast("list[Recurrence]", list(self.recurrences))
-        return read_levels(recurrences, list(self.poolings), self.config, x, lengths, levels, noises)
+        parts = (list(self.poolings), self.config, x, lengths, levels)
+        return read_levels(recurrences, *parts, noises=noises, grouped=noises is not None)
 
 
 def read_levels(
-    recurrences: "Sequence[Recurrence]",
+    recurrences: Sequence[Recurrence],
     poolings: Sequence[Callable[[Memory], Pooled]],
     config: Hierarchical.Config,
     x: Float[Tensor, "batch steps input"],
     lengths: Int[Tensor, "batch"],
     levels: Int[Tensor, "batch nesting steps"] | None,
+    *,
     noises: Sequence[Noise] | None = None,
+    grouped: bool,
 ) -> Reading:
     """The walk from words to the whole, whatever computes a level: a recurrence for each, a pooling between two.
 
-    noises   of each level, in training
+    noises    of each level, in training
+    grouped   as in `Segments.of`: where that changes no bit of an output, or outputs are not asked for
     """
     levels = _checked(levels, x, config.depth)
     rest, counts = levels, lengths
@@ -165,7 +169,7 @@ def read_levels(
     inner: list[list[Memory]] = []
     pooled: list[list[Pooled]] = []
     for level, (recur, pool) in enumerate(zip(recurrences[:-1], poolings, strict=True)):
-        at = Segments.of(rest, counts, grouped=noises is not None)
+        at = Segments.of(rest, counts, grouped=grouped)
         noise = [None] * len(at.groups) if noises is None else noises[level].shared(at.groups)
         each = zip(at.split(x), at.groups, noise, strict=True)
         read = [recur(part, at.sizes[rows], own) for part, rows, own in each]

@@ -99,7 +99,7 @@ class PackedAttentionPooling:
 class PackedHierarchical:
     """A `Hierarchical` whose recurrences are packed, and whose poolings keep rows alone.
 
-    The same numbers as `Hierarchical` gives, to rounding; segments are one ragged batch a level.
+    The same numbers as `Hierarchical` gives, to rounding; segments of similar length are a ragged batch.
 
     linear   Int8Linear: an approximation
     """
@@ -128,7 +128,8 @@ class PackedHierarchical:
         levels: Int[Tensor, "batch nesting steps"] | None = None,
     ) -> Memory:
         """`lengths` on the CPU, each at least 1."""
-        return read_levels(self.recurrences, self.poolings, self.config, x, lengths, levels).memory
+        parts = (self.recurrences, self.poolings, self.config)
+        return read_levels(*parts, x, lengths, levels, grouped=True).memory  # whose rows are alone in any group
 
 
 class PackedQuestionFlow:

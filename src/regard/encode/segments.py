@@ -48,8 +48,9 @@ class Segments:
     ) -> "Segments":
         """The smallest segments, `levels[:, 0]`; a larger one that ends, ends those in it.
 
-        grouped   segments of similar length are a group, so that few of a group's steps are filling: for training,
-                  as what is beside a segment, and so how its sums round, then depends on the batch; else all are one
+        grouped   segments of similar length are a group, so that few of a group's steps are filling: for training and
+                  for rows that are alone, as what is beside a segment, and so how sums over steps round, then depends
+                  on the batch; else all are one
 
         Only where ids change is asked, so that they may be counted over the row or within the larger segment, and
         leave numbers out: there is no empty segment.

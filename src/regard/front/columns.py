@@ -73,7 +73,7 @@ def series_of(values: Any, name: str) -> list[str] | None:
             text = written(row[:MOST_TOKENS])
         except (RegardError, TypeError) as error:
             raise RegardError(f"{name}, row {i}: {error}") from None
-        if defect := alike.defect(text):
+        if defect := alike.unlike(text.count(":") + 1):
             raise RegardError(f"{name}, row {i}: {defect}")
         if len(text) > MAX_LINE_BYTES:
             raise RegardError(

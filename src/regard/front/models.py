@@ -95,9 +95,12 @@ class Classifier(Estimator):
     def fit(self, X: Any, y: Any = None, *, X_valid: Any = None, y_valid: Any = None) -> Self:
         if y is None:
             raise RegardError("Classifier.fit needs y: the label of each row of X.")
-        self._numeric = series_of(X, "X") is not None
-        if X_valid is not None and self._numeric != (series_of(X_valid, "X_valid") is not None):
+        series = series_of(X, "X")
+        others = None if X_valid is None else series_of(X_valid, "X_valid")
+        self._numeric = series is not None
+        if X_valid is not None and self._numeric != (others is not None):
             raise RegardError("X and X_valid: one is series of numbers, and the other texts.")
+        X, X_valid = series or X, others or X_valid
         rows = rows_of(y, "y")
         self._matrix = getattr(y, "ndim", 1) == 2 and np.asarray(y).shape[1] > 1
         self._several = self._matrix or any(_is_set(row) for row in rows)
@@ -140,7 +143,7 @@ class Classifier(Estimator):
         return float(np.mean(right))
 
     def _read(self, X: Any, y: Any) -> tuple[list[str], list[str]]:
-        return series_of(X, "X") or texts_of(X, "X"), [self._names(self._row(row)) for row in rows_of(y, "y")]
+        return texts_of(X, "X"), [self._names(self._row(row)) for row in rows_of(y, "y")]
 
     def _sources(self, X: Any) -> list[str]:
         found = series_of(X, "X")

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from regard.data.config import MOST_TOKENS, POINTERS
-from regard.data.series import first_steps
 from regard.data.store import target_ids
-from regard.data.text import TAG, last_turns
+from regard.data.text import TAG
 from regard.data.tokenizer import TURN_END, unnamed
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, prepare_sources
@@ -256,12 +255,7 @@ class Predictor:
             if not isinstance(text, str):
                 raise RegardError(f"predict: text {i + 1} is {type(text).__name__}, expected str.")
         config = self.tokenizers[side].config
-        if config.truncate is not None and config.numeric:
-            texts = [first_steps(text, config.truncate) for text in texts]
-        elif config.truncate is not None:
-            texts = [text[: self.max_characters] for text in texts]
-        elif config.turns is not None:
-            texts = [last_turns(text, config.turns) for text in texts]
+        texts = [self.tokenizers[side].kept(text, self.max_characters) for text in texts]
         shorter = "shorten it, split it, or raise max_source_length (--max-source-length)."
         tagged = config.tags and len(self.recipe.data.source_columns()) > 1  # each text of the data has a tab
         short = [text if len(text) <= self.max_characters else "" for text in texts]

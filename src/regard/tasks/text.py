@@ -172,10 +172,11 @@ def told_pairs(model: Seq2Seq, pairs: Pairs, batch_tokens: int, kept: Indices) -
     """(kept, 2): for each of these pairs −log p of its target, in nats, and its tokens, the end mark counted."""
     plan = BatchPlan(pairs.source_lengths[kept], pairs.target_lengths[kept], tokens=batch_tokens, seed=0)
     device, decoder = next(model.parameters()).device, model.teller
+    encode, _ = model.for_search()
     found = np.zeros((len(kept), 2))
     for indices in plan.epoch(0):
         batch = collate(pairs, kept[indices]).to(device)
-        source = decoder.prepare([model.encode(batch.source, batch.source_lengths)])
+        source = decoder.prepare(encode(batch.source, batch.source_lengths))
         log_probs, _ = decoder.forced(source, batch.target_in, batch.target_out)
         real = batch.target_out != PAD
         nll = -log_probs.double().masked_fill(~real, 0.0).sum(1)
