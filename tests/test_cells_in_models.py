@@ -21,10 +21,13 @@ from regard.predict.forced import score_forced
 KINDS = {name: {"type": name} for name in CELLS}
 KINDS["intra"] |= {"dim": 8}
 KINDS["attentive"] |= {"dim": 16, "heads": 4}
+KINDS["projected_lstm"] |= {"memory": 24}
 KINDS["window"] = {"type": "attentive", "dim": 8, "window": 2}
 WAYS = [{"input_feeding": feeding, "attend": attend} for feeding in (True, False) for attend in ("after", "before")]
 TAPES = ["intra", "attentive", "window"]
-FREE = ["mingru", "minlstm", "sru", "ssru"]
+FREE = ["mingru", "minlstm", "sru", "ssru", "mlstm"]
+SLOW = {"mlstm": 2.0}
+"""Cells that learn to copy later than others: nats after 200 updates."""
 UNPACKED = [kind for kind in KINDS if kind not in ("lstm", "gru")]
 CASES = [(kind, way) for kind in KINDS for way in (WAYS if kind in TAPES else WAYS[:1])]
 
@@ -134,5 +137,5 @@ def learn(model, pairs, updates):
 def test_it_learns_to_copy_with_each(kind, feeding, no_shape_checks):
     """Words of up to 7 letters of 16: 2.8 nats by chance; an LSTM without attention 1.7 to 1.9 after 150 updates."""
     model = build(kind, torch.float32, layers=1, input_feeding=feeding)
-    bound = 1.4 if kind in TAPES else 1.55
+    bound = 1.4 if kind in TAPES else SLOW.get(kind, 1.55)
     assert learn(model, [(source, source) for source, _ in reversals(256, 7)], updates=200) < bound

@@ -3,21 +3,35 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from tests.test_model import Lines, reversals, tiny
 from torch import nn
 
 from regard.attend import SelfAttention
 from regard.attend.memory import Memory, valid_steps
-from regard.cells import CELLS, attentive
+from regard.cells import CELLS, attentive, mlstm
 from regard.cells.cell import of_similar_length
 from regard.cells.lstm import LSTM
+from regard.data.batches import collate
+from regard.ops.noise import Noise
 
 F64 = torch.float64
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-SETTINGS = {"intra": {"dim": 5}, "attentive": {"dim": 8, "heads": 2}}
+SETTINGS = {
+    "intra": {"dim": 5},
+    "attentive": {"dim": 8, "heads": 2},
+    "projected_lstm": {"memory": 9},
+    "mlstm": {"heads": 2},
+}
 KINDS = {name: (name, SETTINGS.get(name, {})) for name in CELLS}
 KINDS["window"] = "attentive", {"dim": 8, "heads": 2, "window": 2}
+KINDS["slstm, heads"] = "slstm", {"heads": 3}
+KINDS |= {
+    f"deep {cell}": ("deep_transition", {"cell": {"type": cell}, "depth": 3}) for cell in ("lstm", "layer_norm_gru")
+}
+ZONEOUT = {"hidden": 16, "layers": 2, "cell": "zoneout_lstm"}
 LENGTHS = [torch.tensor([5, 5, 5]), torch.tensor([5, 1, 3])]
 
 
@@ -285,3 +299,155 @@ def test_a_window_keeps_no_more_than_it_sees():
     cell = build("window")
     state = under_way(cell, 2, steps=7)
     assert [part.shape[1] for part in state[3:]] == [2, 2, 2]
+
+
+def xlstm_by_hand(cell, x):
+    """Without stabilisation, a number at a time: the paper's equations before its section on that."""
+    h, c, n = torch.zeros(6, dtype=F64), torch.zeros(6, dtype=F64), torch.zeros(6, dtype=F64)
+    weight, outputs = cell.recurrent_weight, []
+    for x_t in x:
+        z, i, f, o = (cell.input.weight @ x_t + cell.input.bias + weight @ h).chunk(4)
+        c = f.sigmoid() * c + i.exp() * z.tanh()
+        n = f.sigmoid() * n + i.exp()
+        h = o.sigmoid() * c / n
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["slstm", "slstm, heads"])
+def test_slstm_is_its_equations(name):
+    cell, x = build(name), torch.randn(3, 8, 4, dtype=F64)
+    outputs, _ = cell.sequence(x, None)
+    for row in range(3):
+        torch.testing.assert_close(outputs[row], xlstm_by_hand(cell, x[row]))
+
+
+def test_heads_of_slstm_see_their_own_outputs_alone():
+    """Three heads of two units, in each of the four gates."""
+    weight = build("slstm, heads").recurrent_weight.reshape(4, 6, 6)
+    inside = torch.block_diag(*[torch.ones(2, 2)] * 3).bool()
+    assert (weight[:, inside] != 0).all() and not weight[:, ~inside].any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [3, 64])
+def test_mlstm_is_its_equations(chunk, monkeypatch):
+    """Without stabilisation, a head and a step at a time; gates that make the sums grow and vanish."""
+    monkeypatch.setattr(mlstm, "CHUNK", chunk)
+    cell, x = build("mlstm"), 3 * torch.randn(2, 8, 4, dtype=F64)
+    outputs, _ = cell.sequence(x, None)
+    w = dict(
+        zip(
+            "qkvoif",
+            zip(*(part.split([6, 6, 6, 6, 2, 2]) for part in cell.input.parameters()), strict=True),
+            strict=True,
+        )
+    )
+    for row, head in itertools.product(range(2), range(2)):
+        own = slice(3 * head, 3 * head + 3)
+        matrix, n = torch.zeros(3, 3, dtype=F64), torch.zeros(3, dtype=F64)
+        for t in range(8):
+            told = {name: weight @ x[row, t] + bias for name, (weight, bias) in w.items()}
+            q, k, v = told["q"][own], told["k"][own] / math.sqrt(3), told["v"][own]
+            i, f = told["i"][head].exp(), told["f"][head].sigmoid()
+            matrix, n = f * matrix + i * torch.outer(v, k), f * n + i * k
+            h = told["o"][own].sigmoid() * (matrix @ q) / max(abs(float(n @ q)), 1.0)
+            torch.testing.assert_close(outputs[row, t, own], h)
+
+
+@pytest.mark.parametrize("name", ["slstm", "mlstm"])
+def test_exponential_gates_do_not_overflow(name):
+    """Inputs of e^±300 in float32, one after the other."""
+    cell = build(name, torch.float32)
+    x = torch.randn(2, 12, 4)
+    with torch.no_grad():
+        cell.input.weight.mul_(1000.0)
+    outputs, _ = cell.sequence(x, torch.tensor([12, 7]))
+    plain, _ = cell.plain_sequence(x, torch.tensor([12, 7]))
+    [grad] = torch.autograd.grad(outputs.sum(), cell.input.weight)
+    assert outputs.isfinite().all() and grad.isfinite().all()
+    torch.testing.assert_close(outputs, plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_chunks_of_mlstm_are_one_sequence(chunk, monkeypatch):
+    cell, x, results = build("mlstm"), torch.randn(3, 7, 4, dtype=F64, requires_grad=True), []
+    for size in (64, chunk):
+        monkeypatch.setattr(mlstm, "CHUNK", size)
+        outputs, final = cell.sequence(x, torch.tensor([7, 1, 5]))
+        results.append((outputs, *final, *torch.autograd.grad(outputs.sin().sum(), [x, *cell.parameters()])))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_projection_is_torchs():
+    cell = build("projected_lstm")
+    layer = nn.LSTM(4, 9, proj_size=6, batch_first=True).double()
+    with torch.no_grad():
+        layer.weight_ih_l0.copy_(cell.input.weight)
+        layer.weight_hh_l0.copy_(cell.recurrent.weight)
+        layer.weight_hr_l0.copy_(cell.projection.weight)
+        layer.bias_ih_l0.copy_(cell.input.bias)
+        layer.bias_hh_l0.zero_()
+    x, lengths = torch.randn(3, 5, 4, dtype=F64), [5, 1, 3]
+    outputs, (h, c) = cell.plain_sequence(x, torch.tensor(lengths))
+    assert h.shape == (3, 6) and c.shape == (3, 9)
+    for row, length in enumerate(lengths):
+        expected, (last, memory) = layer(x[row : row + 1, :length])
+        torch.testing.assert_close(outputs[row : row + 1, :length], expected)
+        torch.testing.assert_close((h[row], c[row]), (last[0, 0], memory[0, 0]))
+
+
+@pytest.mark.parametrize("inner", ["lstm", "gru", "rnn"])
+def test_a_deep_transition_is_torchs_cells_one_after_the_other(inner):
+    kind = CELLS["deep_transition"]
+    cell = kind(kind.Config(cell={"type": inner}, depth=3), input_size=4, hidden=6).double()
+    x, state = torch.randn(2, 5, 4, dtype=F64), None
+    outputs, _ = cell.sequence(x, None)
+    for t in range(5):
+        for depth, own in enumerate(cell.cells):
+            layer = TORCH[inner](own.input_size, 6, batch_first=True).double()
+            layer.load_state_dict(own.rnn.state_dict())
+            output, state = layer(x[:, t : t + 1] if depth == 0 else torch.ones(2, 1, 1, dtype=F64), state)
+        torch.testing.assert_close(outputs[:, t], output[:, 0])
+
+
+def test_zoneout_keeps_numbers_by_chance_and_their_mean_outside_training():
+    kind, rates = CELLS["zoneout_lstm"], {"zoneout_h": 0.25, "zoneout_c": 0.5}
+    cell, lstm = kind(kind.Config(**rates), input_size=4, hidden=6).double(), build("lstm")
+    with torch.no_grad():
+        lstm.rnn.weight_ih_l0.copy_(cell.input.weight)
+        lstm.rnn.weight_hh_l0.copy_(cell.recurrent.weight)
+        lstm.rnn.bias_ih_l0.copy_(cell.input.bias)
+        x, before = torch.randn(4000, 4, dtype=F64), tuple(torch.randn(2, 1, 6, dtype=F64).expand(2, 4000, 6))
+        after, mean = lstm.step(x, before), cell.step(x, before)
+        drawn = cell.settled(before, cell.advance(cell.project(x), before), Noise(1, 1))
+    for rate, old, new, found, expected in zip((0.25, 0.5), before, after, drawn, mean, strict=True):
+        torch.testing.assert_close(expected, rate * old + (1 - rate) * new)
+        kept = found == old
+        assert (kept | (found == new)).all()
+        assert kept.double().mean().item() == pytest.approx(rate, abs=0.02)
+
+
+def test_zoneout_draws_anew_at_every_step_and_by_layer(no_shape_checks):
+    """In encoder and decoder: the same noise gives the same loss, other noise another; without it none is drawn."""
+    model, lines = tiny(F64, encoder=ZONEOUT, decoder=ZONEOUT, attention={"dim": 16}), Lines(reversals(6, 7))
+    batch, drawn = collate(lines, np.arange(6)), []
+    keep_mask = Noise.keep_mask
+
+    def noted(noise, name, *args, **how):
+        drawn.append(noise._prefix + name)
+        return keep_mask(noise, name, *args, **how)
+
+    def states():
+        return [name for name in drawn if name.rpartition(".")[2] in ("h", "c")]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Noise, "keep_mask", noted)
+        losses = [model.loss(batch, noise=Noise(seed, 1)).loss.item() for seed in (1, 1, 2)]
+        names, plain = states(), model.loss(batch).loss.item()
+        assert states() == names
+    assert losses[0] == losses[1] != losses[2] and plain not in losses
+    parts = {name.partition("step")[0] for name in names}
+    assert len(names) == 3 * len(set(names)) and len(parts) >= 4

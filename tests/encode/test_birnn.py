@@ -57,7 +57,7 @@ def test_equals_torch_outputs_final_states_and_gradients(cell, layers, bidirecti
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_alone_in_a_batch_and_with_more_padding(name, cell, residual):
-    encoder = build(name, cell=cell, layers=3, residual=residual)
+    encoder = build(name, cell=cell, layers=3, residual=residual, hidden=8)
     together = encoder(x(), LENGTHS)
     wider = encoder(torch.cat([x(), torch.full((3, 2, 3), 7.0, dtype=torch.float64)], 1), LENGTHS)
     torch.testing.assert_close(wider.values[:, :6], together.values)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from regard.cells.cell import Cell, CellState, Product, up_to_ends
 from regard.cells.lstm import LSTM
 from regard.ops.attention import mix
+from regard.ops.noise import Noise
 
 CHUNK = 64
 """With a window, at least so many steps ask at once: fewer make more calls than they save scores."""
@@ -98,6 +99,7 @@ class Attentive(Cell):
         lengths: Int[Tensor, "batch"] | None = None,
         state: CellState | None = None,
         recurrent: Tensor | None = None,
+        noise: Noise | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`plain_sequence` whole. What lies past a row's end may ask, and is never seen: it comes later."""
         _, h, c, *tapes = self.start(x, len(x)) if state is None else state
@@ -110,7 +112,7 @@ class Attentive(Cell):
         return y, (last, h, c, *map(self._recent, tapes))
 
     def encode(
-        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"], noise: Noise | None = None
     ) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
         tapes = list(self.start(x, len(x))[3:])
         y, _ = self._look_back(self.lstm.encode(x, lengths)[0], tapes)

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from regard.config import Config
+from regard.ops.noise import Noise
 from regard.ops.product import LoopProduct
 
 CellState = tuple[Tensor, ...]
@@ -45,6 +47,10 @@ class Cell(nn.Module):
     class Config(Config):
         """Every cell's settings carry its name in `type`."""
 
+        def conflict(self, hidden: int) -> str | None:
+            """Why a cell of these settings cannot have this size, if it cannot."""
+            return None
+
     state_names: tuple[str, ...] = ("h",)
     """names of the state's tensors, the output first"""
     input: nn.Linear
@@ -75,17 +81,20 @@ class Cell(nn.Module):
     def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:
         raise NotImplementedError
 
-    def loop_product(self, recurrent: Tensor | None = None) -> Product | None:
-        """What `advance` takes for all steps of one loop; `recurrent` stands in for `recurrent_weight`."""
+    def loop_product(self, recurrent: Tensor | None = None) -> Any:
+        """What `advance` takes as `product` at all steps of one loop; `recurrent` stands in for `recurrent_weight`."""
         if not self.multiplies_state:
             return None
         return LoopProduct(self.recurrent_weight if recurrent is None else recurrent)
 
-    def advance(
-        self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
-    ) -> CellState:
-        """One step from projected input. `product` stands in for the product with `recurrent_weight`."""
+    def advance(self, gates: Float[Tensor, "batch gates"], state: CellState, product: Any = None) -> CellState:
+        """One step from projected input. `product`, of `loop_product`, stands in for that with `recurrent_weight`."""
         raise NotImplementedError
+
+    def settled(self, before: CellState, after: CellState, noise: Noise | None) -> CellState:
+        """The state after a step that `advance` took from `before`; in training some of it by chance, `noise` being
+        that of the layer and the step."""
+        return after
 
     def project(self, x: Float[Tensor, "*rows input"]) -> Float[Tensor, "*rows gates"]:
         """The part of a step that needs no state, and so can be done for all steps at once."""
@@ -100,7 +109,7 @@ class Cell(nn.Module):
         return self.begin(tuple(like.new_zeros(rows, self.hidden) for _ in self.given_names))
 
     def step(self, x: Float[Tensor, "batch input"], state: CellState) -> CellState:
-        return self.advance(self.project(x), state)
+        return self.settled(state, self.advance(self.project(x), state), None)
 
     def sequence(
         self,
@@ -108,19 +117,20 @@ class Cell(nn.Module):
         lengths: Int[Tensor, "batch"] | None = None,
         state: CellState | None = None,
         recurrent: Tensor | None = None,
+        noise: Noise | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """All steps of every row; row b ends after `lengths[b]` ≥ 1 of them (None: all are full).
 
         Outputs past a row's end are zero, and its final state is that of its last real step. `recurrent` stands in
-        for `recurrent_weight`.
+        for `recurrent_weight`; `noise` is the layer's, in training.
         """
-        return self._loop(x, lengths, state, self.loop_product(recurrent))
+        return self._loop(x, lengths, state, self.loop_product(recurrent), noise)
 
     def encode(
-        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"], noise: Noise | None = None
     ) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
         """What an encoder takes of `sequence`, from the start: outputs, and each row's last."""
-        outputs, state = self.sequence(x, lengths)
+        outputs, state = self.sequence(x, lengths, noise=noise)
         return outputs, state[0]
 
     def plain_sequence(
@@ -128,22 +138,25 @@ class Cell(nn.Module):
         x: Float[Tensor, "batch steps input"],
         lengths: Int[Tensor, "batch"] | None = None,
         state: CellState | None = None,
+        noise: Noise | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`sequence` as a loop of `advance`: the definition."""
-        return self._loop(x, lengths, state, None)
+        return self._loop(x, lengths, state, None, noise)
 
     def _loop(
         self,
         x: Float[Tensor, "batch steps input"],
         lengths: Int[Tensor, "batch"] | None,
         state: CellState | None,
-        product: Product | None,
+        product: Any,
+        noise: Noise | None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         state = self.start(x, x.shape[0]) if state is None else state
         gates, outputs = self.project(x), []
         all_run = x.shape[1] if lengths is None else int(lengths.min())
         for t in range(x.shape[1]):
-            after = self.advance(gates[:, t], state, product)
+            now = None if noise is None else noise.under(f"step.{t}")
+            after = self.settled(state, self.advance(gates[:, t], state, product), now)
             if lengths is None or t < all_run:
                 state = after
                 outputs.append(state[0])
@@ -152,6 +165,17 @@ class Cell(nn.Module):
                 state = tuple(_where(running, new, old) for new, old in zip(after, state, strict=True))
                 outputs.append(torch.where(running[:, None], state[0], 0.0))
         return torch.stack(outputs, 1), state
+
+
+class OfCells(Config):
+    """Settings of a part with layers of one `cell`, of size `hidden`."""
+
+    @model_validator(mode="after")
+    def _cell_has_this_size(self) -> "OfCells":
+        part: Any = self
+        if conflict := part.cell.conflict(part.hidden):
+            raise ValueError(conflict)
+        return self
 
 
 def up_to_ends(
@@ -210,6 +234,7 @@ class TorchCell(Cell):
         lengths: Int[Tensor, "batch"] | None = None,
         state: CellState | None = None,
         recurrent: Tensor | None = None,
+        noise: Noise | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`plain_sequence` by torch's kernel, packed where lengths differ."""
         stacked = None if state is None else tuple(part[None].contiguous() for part in state)
@@ -224,7 +249,7 @@ class TorchCell(Cell):
         return outputs, tuple(part[0] for part in final)
 
     def encode(
-        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"]
+        self, x: Float[Tensor, "batch steps input"], lengths: Int[Tensor, "batch"], noise: Noise | None = None
     ) -> tuple[Float[Tensor, "batch steps hidden"], Float[Tensor, "batch hidden"]]:
         """By the kernel for rows of one length, with filled-up rows: on a CPU the gradient of each step of the packed
         one has all steps' size, so that its time grows with the square of the length. A few rows, `LEAST_ROWS`, are

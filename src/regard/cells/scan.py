@@ -4,6 +4,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from regard.cells.cell import Cell, CellState, Product, up_to_ends
+from regard.ops.noise import Noise
 from regard.ops.scan import linear_scan
 
 
@@ -43,6 +44,7 @@ class ScanCell(Cell):
         lengths: Int[Tensor, "batch"] | None = None,
         state: CellState | None = None,
         recurrent: Tensor | None = None,
+        noise: Noise | None = None,
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`plain_sequence` by a scan."""
         a, b = self.coefficients(self.project(x))

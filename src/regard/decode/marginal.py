@@ -13,7 +13,7 @@ from regard import config
 from regard.attend import SCORES, Attention
 from regard.attend.memory import Memory
 from regard.cells import CELLS
-from regard.cells.cell import Cell
+from regard.cells.cell import Cell, OfCells
 from regard.config import choice
 from regard.data.config import BYTES, SPECIALS
 from regard.data.tokenizer import UNK
@@ -68,7 +68,7 @@ class MarginalDecoder(nn.Module):
     layer sees the last token, e_t, and u depends on the distance alone, of `jumps` at most.
     """
 
-    class Config(config.Config):
+    class Config(OfCells):
         """Exact hard attention: which source step a token was written from is summed out."""
 
         type: Literal["marginal"] = "marginal"
@@ -227,7 +227,8 @@ class MarginalDecoder(nn.Module):
         for depth, cell in enumerate(self._cells()):
             if depth:
                 output = sequence_dropout(output, self.dropout, noise, f"decoder.{depth}")
-            output, _ = cell.sequence(output, None, tuple(start[f"{name}.{depth}"] for name in cell.state_names))
+            state = tuple(start[f"{name}.{depth}"] for name in cell.state_names)
+            output, _ = cell.sequence(output, None, state, noise=noise and noise.under(f"decoder.{depth}"))
         moves = self._transitions(output, source)
         written = StepMixtures(self._write(output, embedded, source, noise), columns)
         if moves.shape[2] == 1:  # order 0: no step depends on the one before

@@ -16,7 +16,7 @@ from regard.attend.combination import Looked
 from regard.attend.memory import Memory, summaries
 from regard.attend.several import Concat, combined
 from regard.cells import CELLS
-from regard.cells.cell import Cell, Product
+from regard.cells.cell import Cell, OfCells, Product
 from regard.config import choice
 from regard.decode.bridge import Bridge, begin
 from regard.decode.embedding import Embedding
@@ -44,7 +44,8 @@ class _Run:
     """context and fed-back features → the first cell's gates"""
     dropped: list[Tensor | None]
     """recurrent weights of all layers in training with `weight_drop`"""
-    recurrent: list[Product | None]
+    recurrent: list[Any]
+    """what each cell's `loop_product` gave"""
     combine: Product
     masks: list[Tensor | None]
     """dropout of the input of every layer past the first, one mask per sequence"""
@@ -64,7 +65,7 @@ class RecurrentDecoder(nn.Module):
     `combine` makes of theirs, concatenated by default; see `regard.attend.several`.
     """
 
-    class Config(config.Config):
+    class Config(OfCells):
         """An attentive recurrent decoder."""
 
         type: Literal["recurrent"] = "recurrent"
@@ -332,9 +333,9 @@ class RecurrentDecoder(nn.Module):
         for depth, cell in enumerate(self._cells()):
             if depth > 0:
                 gates = cell.project(_drop(output, run.masks[depth]))
-            parts = cell.advance(
-                gates, tuple(state[f"{name}.{depth}"] for name in cell.state_names), run.recurrent[depth]
-            )
+            last = tuple(state[f"{name}.{depth}"] for name in cell.state_names)
+            parts = cell.advance(gates, last, run.recurrent[depth])
+            parts = cell.settled(last, parts, noise and noise.under(f"decoder.{depth}"))
             after.update({f"{name}.{depth}": part for name, part in zip(cell.state_names, parts, strict=True)})
             output = output + parts[0] if self.config.residual and depth > 0 else parts[0]
         if not before:
@@ -362,18 +363,19 @@ class RecurrentDecoder(nn.Module):
         self, embedded: Tensor, state: State, source: DecoderSource, run: _Run, noise: Noise | None
     ) -> tuple[Float[Tensor, "batch tgt_len features"], Looked, Float[Tensor, "batch tgt_len hidden"]]:
         """All tokens at once, when nothing that attention finds is fed back: the fast form of the loop."""
-        output, top, _ = self._all_cells(embedded, state, run)
+        output, top, _ = self._all_cells(embedded, state, run, noise)
         looked, _ = self.attentions(output, source.attended, {}, noise)
         return self._features(output, looked.contexts, embedded, run), looked, top
 
     def _all_cells(
-        self, embedded: Tensor, state: State, run: _Run
+        self, embedded: Tensor, state: State, run: _Run, noise: Noise | None = None
     ) -> tuple[Float[Tensor, "batch tgt_len hidden"], Float[Tensor, "batch tgt_len hidden"], State]:
         """What comes out on top, the top cell's share of it, and the state after them."""
         output, top, after = embedded, embedded, State()
         for depth, cell in enumerate(self._cells()):
             start = tuple(state[f"{name}.{depth}"] for name in cell.state_names)
-            top, final = cell.sequence(_drop(output, run.masks[depth]), None, start, run.dropped[depth])
+            own = noise and noise.under(f"decoder.{depth}")
+            top, final = cell.sequence(_drop(output, run.masks[depth]), None, start, run.dropped[depth], own)
             after |= {f"{name}.{depth}": part for name, part in zip(cell.state_names, final, strict=True)}
             output = output + top if self.config.residual and depth > 0 else top
         return output, top, after

@@ -8,10 +8,9 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from regard import config
 from regard.attend.memory import Memory, valid_steps
 from regard.cells import CELLS
-from regard.cells.cell import Cell
+from regard.cells.cell import Cell, OfCells
 from regard.config import choice
 from regard.encode.encoder import Encoder
 from regard.ops.dropout import sequence_dropout
@@ -26,7 +25,7 @@ class BiRNN(Encoder):
     and from the memory's values; the summary is left whole.
     """
 
-    class Config(config.Config):
+    class Config(OfCells):
         """A recurrent encoder."""
 
         type: Literal["birnn"] = "birnn"
@@ -68,12 +67,13 @@ class BiRNN(Encoder):
         back = reversal(lengths, x.shape[1]).to(x.device) if ragged and self.config.bidirectional else None
         finals = []
         for depth, directions in enumerate(self.layers):
-            x_in = sequence_dropout(x, self.dropout, noise, f"encoder.{depth}")
+            layer = f"encoder.{depth}"
+            x_in = sequence_dropout(x, self.dropout, noise, layer)
             forward, *rest = cast("Iterable[Cell]", directions)
-            outputs, final = forward.encode(x_in, lengths)
+            outputs, final = forward.encode(x_in, lengths, noise and noise.under(f"{layer}.forward"))
             for cell in rest:
                 turned = x_in.flip(1) if back is None else take_steps(x_in, back)
-                backward, backward_final = cell.encode(turned, lengths)
+                backward, backward_final = cell.encode(turned, lengths, noise and noise.under(f"{layer}.backward"))
                 backward = backward.flip(1) if back is None else take_steps(backward, back)
                 outputs, final = torch.cat([outputs, backward], -1), torch.cat([final, backward_final], -1)
             x = x + outputs if self.config.residual and depth > 0 else outputs

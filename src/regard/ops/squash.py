@@ -25,6 +25,13 @@ def sigmoid_(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x.neg_().exp_().add_(1.0).reciprocal_()
 
 
+def log_sigmoid(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """log σ(x); torch's own where its gradient is wanted."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return torch.nn.functional.logsigmoid(x)
+    return -log_sum_exp([torch.zeros_like(x), -x])
+
+
 def log_sum_exp(parts: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
     """log Σ exp, element by element over tensors of one shape, added in their order; −inf where all are."""
     top = reduce(torch.maximum, [part.detach() for part in parts])

@@ -1,0 +1,61 @@
+"""An LSTM some of whose numbers stay as they were."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from regard.cells.cell import Cell, CellState, Product
+from regard.ops.gates import lstm_gates
+from regard.ops.noise import Noise
+
+
+class ZoneoutLSTM(Cell):
+    """Long short-term memory with zoneout: in training each number of the state keeps its last value by chance.
+
+        i, f, g, o = W x + b + U h
+        ĉ = σ(f) c + σ(i) tanh(g),   ĥ = σ(o) tanh(ĉ)
+        c' = d_c c + (1 − d_c) ĉ,    h' = d_h h + (1 − d_h) ĥ          d: zeros and ones, drawn for every step
+
+    Krueger et al. 2017, "Zoneout: regularizing RNNs by randomly preserving hidden activations" (arXiv:1606.01305),
+    section 3.2; outside training d is its mean. The forget gate's bias starts at 1.
+    """
+
+    class Config(Cell.Config):
+        """An LSTM whose state keeps some of its numbers by chance (zoneout); steps one by one, slower than `lstm`."""
+
+        type: Literal["zoneout_lstm"] = "zoneout_lstm"
+        zoneout_c: float = Field(0.5, ge=0, lt=1)
+        """Share of the memory that keeps its value; 0.5 for words and characters in the paper."""
+        zoneout_h: float = Field(0.05, ge=0, lt=1)
+        """Share of the output that keeps its value; much of it is too much."""
+
+    state_names = ("h", "c")
+
+    def __init__(self, config: Config, input_size: int, hidden: int) -> None:
+        super().__init__(config, input_size, hidden)
+        self.rates = (config.zoneout_h, config.zoneout_c)
+        self.input = nn.Linear(input_size, 4 * hidden)
+        self.recurrent = nn.Linear(hidden, 4 * hidden, bias=False)
+        with torch.no_grad():
+            self.input.bias[hidden : 2 * hidden] = 1.0
+
+    @property
+    def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:
+        return self.recurrent.weight
+
+    def advance(
+        self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
+    ) -> CellState:
+        h, c = state
+        gates = torch.addmm(gates, h, self.recurrent_weight.T) if product is None else product(h, gates)
+        return lstm_gates(gates, c)
+
+    def settled(self, before: CellState, after: CellState, noise: Noise | None) -> CellState:
+        parts = zip(self.state_names, self.rates, before, after, strict=True)
+        if noise is None:
+            return tuple(rate * old + (1.0 - rate) * new for _, rate, old, new in parts)
+        changes = ((noise.keep_mask(name, new.shape, rate, like=new) > 0, old, new) for name, rate, old, new in parts)
+        return tuple(torch.where(mask, new, old) for mask, old, new in changes)
