@@ -41,6 +41,7 @@ import regard
 import regard.recipe
 from regard import cli
 from regard.attend import COMBINATIONS, COVERAGES, NORMALIZERS, POOLINGS, SCOPES, SCORES
+from regard.cells import CELLS
 from regard.cli.parts import KINDS
 from regard.decode import READOUTS
 from regard.ops import native
@@ -148,9 +149,10 @@ def test_keys_exist(path: Path) -> None:
 
 
 def parts() -> set[str]:
-    """What a recipe may call a part."""
+    """What a recipe may call a part, and the settings of cells."""
     homes = {home for kind in KINDS.values() for home in kind}
-    return {name for module, dictionary in homes for name in getattr(importlib.import_module(module), dictionary)}
+    names = {name for module, dictionary in homes for name in getattr(importlib.import_module(module), dictionary)}
+    return names | {name for cell in CELLS.values() for name in cell.Config.model_fields}
 
 
 def test_papers_names_files_and_tests_that_exist_and_every_part_of_attention() -> None:

@@ -7,8 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from regard.attend.memory import valid_steps
-from regard.cells.cell import Cell, CellState, Product
+from regard.cells.cell import Cell, CellState, up_to_ends
 from regard.cells.slstm import FORGET, of_heads
 from regard.ops.noise import Noise
 from regard.ops.squash import log_sigmoid, sigmoid
@@ -65,9 +64,7 @@ class MLSTM(Cell):
         h, matrix, n, m = self.begin((like.new_zeros(rows, self.hidden),))
         return h, matrix, torch.zeros_like(n), torch.full_like(m, -torch.inf)
 
-    def advance(
-        self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
-    ) -> CellState:
+    def advance(self, gates: Float[Tensor, "batch gates"], state: CellState, product: None = None) -> CellState:
         q, k, v, o, i, f = self._parts(gates)
         _, matrix, n, m = state
         open_ = log_sigmoid(f) + m
@@ -89,17 +86,16 @@ class MLSTM(Cell):
     ) -> tuple[Float[Tensor, "batch steps hidden"], CellState]:
         """`plain_sequence`, all steps of a chunk at once. Past a row's end nothing is written and nothing forgotten."""
         gates, outputs = self.project(x), []
-        valid = None if lengths is None else valid_steps(lengths, x.shape[1]).to(x.device)
+        valid = None if lengths is None else (torch.arange(x.shape[1]) < lengths.cpu()[:, None]).to(x.device)
         state = self.start(x, len(x)) if state is None else state
         for first in range(0, x.shape[1], CHUNK):
             steps = slice(first, first + CHUNK)
             found, state = self._chunk(gates[:, steps], None if valid is None else valid[:, steps], state)
             outputs.append(found)
         together = torch.cat(outputs, 1)
-        if lengths is None or valid is None:
+        if lengths is None:
             return together, state
-        together = together.masked_fill(~valid[..., None], 0.0)
-        last = together.take_along_dim((lengths.to(x.device) - 1)[:, None, None], 1)[:, 0]
+        together, last = up_to_ends(together, lengths)
         return together, (last, *state[1:])
 
     def _chunk(
