@@ -22,7 +22,7 @@ PACKAGE = REPOSITORY / "src" / "regard"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 ROAD = ["data", "ops", "cells", "attend", "encode", "decode", "score"]
-ROAD += ["tasks", "train", "predict", "explain", "front", "export", "serve", "cli"]
+ROAD += ["tasks", "train", "tune", "predict", "explain", "front", "export", "serve", "cli"]
 """The folders in the order a sequence takes them; imports point backwards only."""
 
 

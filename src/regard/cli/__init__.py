@@ -28,6 +28,7 @@ COMMANDS = {
     "recipes": ("regard.cli.recipes", "The recipes that Regard ships, or the text of one."),
     "data": ("regard.cli.data", "Prepare a recipe's data and report on it."),
     "train": ("regard.cli.train", "Train a recipe, or resume its run."),
+    "tune": ("regard.cli.tune", "Search for better settings of a recipe."),
     "predict": ("regard.cli.predict", "Answer texts with a run: translations, pronunciations, …"),
     "write": ("regard.cli.write", "Go on from a text, as it is written."),
     "chat": ("regard.cli.chat", "Talk with a run that replies."),

@@ -45,6 +45,10 @@ WRITTEN = (
 """What a run writes, in the order of removing it: what is left at any moment is a run, or may become one."""
 
 
+class RunLockedError(RegardError):
+    """Another process writes this run."""
+
+
 class Run:
     """A run folder, for reading; `train` writes it.
 
@@ -205,7 +209,7 @@ class Run:
             if not _lock(file.fileno()):
                 file.seek(0)
                 holder = file.read(20).strip() or "unknown"
-                raise RegardError(
+                raise RunLockedError(
                     f"{self.path}: another process is training this run (process {holder}); wait for it, stop it, or "
                     f"choose another run folder."
                 )
