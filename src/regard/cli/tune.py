@@ -31,7 +31,7 @@ def command(
     at_once: Annotated[
         int | None, typer.Option("--at-once", min=1, help="Trainings side by side; default: one a core.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of what is suggested; default 1.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Of what is suggested.")] = 1,
 ) -> None:
     """Search for better settings of a recipe, by validation; go on where the study's folder exists.
 
