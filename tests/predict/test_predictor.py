@@ -14,6 +14,8 @@ from regard.decode.rescore import score_targets
 from regard.errors import RegardError
 from regard.predict import Prediction, Predictor, load
 from regard.predict.evaluate import evaluate, split_examples
+from regard.score import TEXT_METRICS
+from regard.score.agreement import by_agreement
 from regard.train.runfolder import Run
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks_in_module")
@@ -94,6 +96,22 @@ def test_sampling_depends_on_seed_and_number_alone(predictor: Predictor, words: 
     assert halves[0] + halves[1] == drawn
 
 
+@pytest.mark.parametrize("method", ["sample", "beam"])
+def test_mbr_is_the_best_by_agreement_of_what_the_search_finds(
+    predictor: Predictor, words: list[str], method: str
+) -> None:
+    options = {"method": "sample", "seed": 3} if method == "sample" else {"beam": 8}
+    several = predictor.predict(words[:6], n_best=8, **options)
+    found = predictor.predict(words[:6], mbr="cer", candidates=8, n_best=2, **options)
+    other = 0
+    for one, candidates in zip(found, several, strict=True):
+        log_probs = None if method == "sample" else [each.log_prob for each in candidates]
+        best = by_agreement([each.text for each in candidates], TEXT_METRICS["cer"](), log_probs)
+        assert [each.text for each in one] == [candidates[place].text for place in best[:2]]
+        other += best[0] != 0
+    assert other, "agreement chose as the search did, throughout"
+
+
 def test_prefix(predictor: Predictor) -> None:
     [[output]] = predictor.predict(["abc"], prefix="H H")
     assert output.text.startswith("H H")
@@ -143,6 +161,10 @@ def test_wide_searches_come_in_smaller_batches(predictor: Predictor) -> None:
         ({"n_best": 2, "method": "greedy"}, "n_best is 2, but greedy search finds one output"),
         ({"beam": 2, "method": "greedy"}, "beam=2 and method=greedy: only beam search has a beam"),
         ({"top_k": 2}, "top_k: for sampling, and the search is beam; add method=sample (--sample)"),
+        ({"mbr": "bleurt"}, "search.mbr: no metric 'bleurt' compares texts; there are bleu, chrf,"),
+        ({"mbr": "distinct1"}, "search.mbr: no metric 'distinct1' compares texts"),
+        ({"mbr": "chrf", "method": "greedy"}, "mbr chrf chooses among several outputs, and greedy finds one"),
+        ({"candidates": 8}, "candidates: for a search that compares its outputs; add mbr=chrf"),
         ({"batch": 0}, "batch: 0 sentences; at least one is needed"),
         ({"prefix": ["A", "B"]}, "prefix: 2 of them for 1 texts"),
     ],

@@ -35,6 +35,12 @@ class SearchConfig(Config):
     """β of Wu et al. 2016, eq. 14: punishes source steps that attention left out. 0, off: attentive recurrent
     models seldom need it once lengths are normalized; try 0.2 where outputs drop words."""
 
+    mbr: str | None = None
+    """A metric of texts, such as chrf: the output is the one that is most like the others found, by this metric
+    (minimum Bayes risk; see `by_agreement`), rather than the likeliest."""
+    candidates: int = Field(16, ge=2)
+    """With mbr, how many outputs are found and compared: a beam as wide, or so many samples."""
+
     min_length: int = Field(0, ge=0)
     """No end of sentence before so many tokens; 0: none, an empty output may be right."""
     max_length: int = Field(500, ge=1)
@@ -62,9 +68,18 @@ class SearchConfig(Config):
             raise ValueError(f"n_best is {self.n_best}, more than beam, {self.beam}; raise beam to {self.n_best}")
         if self.method == "greedy" and self.n_best > 1:
             raise ValueError(f"n_best is {self.n_best}, but greedy search finds one output; set method: beam")
+        if self.method == "greedy" and self.mbr is not None:
+            raise ValueError(f"mbr {self.mbr} chooses among several outputs, and greedy finds one; set method: sample")
         if self.min_length > self.max_length:
             raise ValueError(f"min_length is {self.min_length}, more than max_length, {self.max_length}")
         return self
+
+    def compared(self) -> SearchConfig:
+        """The search that finds what `mbr` chooses from; without it this one."""
+        if self.mbr is None:
+            return self
+        found = max(self.candidates, self.n_best)
+        return self.model_copy(update={"n_best": found, "beam": max(self.beam, found)})
 
     @property
     def width(self) -> int:

@@ -34,6 +34,12 @@ def choose(search: SearchConfig, options: Mapping[str, Any]) -> SearchConfig:
     method = given.get("method", search.method)
     check_used(method, given, "method=sample (--sample)")
     values = {**search.model_dump(), **given}
+    if "candidates" in given and values["mbr"] is None:
+        raise RegardError(
+            "candidates: for a search that compares its outputs; add mbr=chrf, or another metric of texts."
+        )
+    if method == "greedy" and "mbr" not in given:
+        values["mbr"] = None  # the recipe's was for several outputs
     if method == "greedy" and "n_best" not in given:
         values["n_best"] = 1  # the recipe's number was for its own method
     try:

@@ -117,6 +117,8 @@ class Predictor:
         done        called with the number of texts after each batch
         """
         config = self.task.open_ended(choose(search or self.recipe.search, options))
+        self.task.compared_by(config)
+        wide = config.compared()
         self._check_attention(attention)
         if batch < 1:
             raise RegardError(f"batch: {batch} sentences; at least one is needed.")
@@ -130,13 +132,13 @@ class Predictor:
         live = [i for i, one in enumerate(read) if self._said(one)]
         if done is not None and len(live) < len(read):
             done(len(read) - len(live))
-        for chosen, size in self._batch_sizes([self._said(read[i]) for i in live], config, batch):
+        for chosen, size in self._batch_sizes([self._said(read[i]) for i in live], wide, batch):
             rows = [live[i] for i in chosen]
             found = decode_sentences(
                 self._encode,
                 self.decoder,
                 [read[row].ids for row in rows],
-                config,
+                wide,
                 batch_sentences=size,
                 prefix=[read[row].begun for row in rows] if any(read[row].begun for row in rows) else None,
                 ids=[first + row for row in rows],
@@ -146,7 +148,9 @@ class Predictor:
             )
             for row, hypotheses in zip(rows, found, strict=True):
                 known = unnamed(self.tokenizers, read[row].text)
-                answers[row] = [self._finish(one, read[row].ids, known, attention) for one in hypotheses]
+                several = [self._finish(one, read[row].ids, known, attention) for one in hypotheses]
+                best = self.task.order(config, [one.text for one in several], [one.log_prob for one in several])
+                answers[row] = [several[place] for place in best[: config.n_best]]
         return answers
 
     @torch.inference_mode()
@@ -159,6 +163,8 @@ class Predictor:
         recipe; `number` is what `first` is in `predict`.
         """
         config = self.task.open_ended(choose(search or self.recipe.search, options))
+        if config.mbr is not None:
+            raise RegardError("token by token: search.mbr chooses among whole outputs; set it to null.")
         [one] = self._asked([text], None)
         if one.problem:
             raise RegardError(f"text: {one.problem}")

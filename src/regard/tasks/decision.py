@@ -9,7 +9,9 @@ import numpy as np
 from regard.data.batches import Indices
 from regard.data.prepare import Pairs
 from regard.decode.config import SearchConfig
+from regard.errors import RegardError
 from regard.model import Seq2Seq
+from regard.score.metric import Metric
 from regard.score.perplexity import Told
 from regard.tasks.text import TextTask, told_pairs
 
@@ -29,6 +31,11 @@ class DecisionTask(TextTask):
 
     def told_scores(self, model: Seq2Seq, pairs: Pairs, kept: Indices, *, full: bool) -> dict[str, float]:
         return {"perplexity": self.told(model, pairs, kept).perplexity}
+
+    def compared_by(self, search: SearchConfig) -> Metric | None:
+        if search.mbr is not None:
+            raise RegardError("search.mbr: a decision is one of few, and has its own probability; leave it out.")
+        return None
 
     def open_ended(self, search: SearchConfig) -> SearchConfig:
         """A set's probability is that of all its decisions, however many of them are labels; spans have two tokens."""

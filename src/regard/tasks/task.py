@@ -10,6 +10,7 @@ from torch import nn
 from regard.data.batches import Batch, Examples
 from regard.data.prepare import Pairs, Prepared
 from regard.data.tokenizer import NOTHING, Tokenizer
+from regard.decode.config import SearchConfig
 from regard.model import LossSums
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
@@ -48,6 +49,12 @@ class Task(Protocol):
 
     def scorers(self) -> list[Metric]:
         """The metrics of texts, with the recipe's options."""
+
+    def compared_by(self, search: SearchConfig) -> Metric | None:
+        """The metric by which a search's outputs are compared with each other; an error where that makes no sense."""
+
+    def order(self, search: SearchConfig, texts: Sequence[str], log_probs: Sequence[float]) -> list[int]:
+        """Places of a text's outputs, the best first."""
 
     def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
         """Source texts, and for each the references that count as right."""

@@ -20,6 +20,8 @@ from regard.errors import RegardError
 from regard.model import LossSums, Seq2Seq, seeded
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
+from regard.score import TEXT_METRICS
+from regard.score.agreement import by_agreement
 from regard.score.metric import Metric
 from regard.score.perplexity import Told, perplexity
 
@@ -62,9 +64,27 @@ class TextTask:
         return prepared
 
     def check_scorers(self) -> None:
-        """Refuse a metric that lacks its package, before any work is done."""
+        """Refuse a metric that lacks its package, and a search for another's agreement, before any work is done."""
         for scorer in self.scorers():
             scorer.corpus(["a"], [["a"]])
+        self.compared_by(self.recipe.search)
+
+    def compared_by(self, search: SearchConfig) -> Metric | None:
+        """The metric of `search.mbr`, with the recipe's options where it is one of the recipe's."""
+        if search.mbr is None:
+            return None
+        known: dict[str, Metric] = {name: kind() for name, kind in TEXT_METRICS.items() if not kind.of_outputs_alone}
+        known |= {scorer.name: scorer for scorer in self.scorers() if scorer.name in known}
+        if search.mbr not in known:
+            raise RegardError(f"search.mbr: no metric {search.mbr!r} compares texts; there are {', '.join(known)}.")
+        return known[search.mbr]
+
+    def order(self, search: SearchConfig, texts: Sequence[str], log_probs: Sequence[float]) -> list[int]:
+        """Places of the outputs of `search.compared()`, the best first; with `mbr` each text once."""
+        metric = self.compared_by(search)
+        if metric is None:
+            return list(range(len(texts)))
+        return by_agreement(texts, metric, None if search.method == "sample" else log_probs)
 
     def build(self, tokenizers: Mapping[str, Tokenizer]) -> Seq2Seq:
         source, model = tokenizers["source"], self.recipe.model
@@ -119,12 +139,14 @@ class TextTask:
         outputs = decode_sentences(
             *model.for_search(),
             [read[i] for i in answered],
-            search,
+            search.compared(),
             device=next(model.parameters()).device,
         )
         texts = [""] * len(sources)
-        for i, best in zip(answered, outputs, strict=True):
-            texts[i] = self.finish(best[0].tokens, prepared.tokenizers, unnamed(prepared.tokenizers, sources[i]))
+        for i, several in zip(answered, outputs, strict=True):
+            known = unnamed(prepared.tokenizers, sources[i])
+            found = [self.finish(one.tokens, prepared.tokenizers, known) for one in several]
+            texts[i] = found[self.order(search, found, [one.log_prob for one in several])[0]]
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
         kept = self.scored(prepared.valid, MOST_TOKENS, "data.valid")
         return {**scores, **self.told_scores(model, prepared.valid, kept, full=full)}
@@ -139,7 +161,7 @@ class TextTask:
 
 def greedy(search: SearchConfig) -> SearchConfig:
     """The same limits on outputs, one hypothesis: what validation during training can afford."""
-    return search.model_copy(update={"method": "greedy", "n_best": 1, "coverage_penalty": 0.0})
+    return search.model_copy(update={"method": "greedy", "n_best": 1, "coverage_penalty": 0.0, "mbr": None})
 
 
 def short_enough(pairs: Pairs, longest: int, name: str) -> Indices:
