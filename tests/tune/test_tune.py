@@ -17,7 +17,9 @@ from regard.errors import RegardError
 from regard.recipe import load_recipe
 from regard.train import Run
 from regard.tune import study, tune
+from regard.tune.folder import held
 from regard.tune.space import Choice, Range, parse_space
+from regard.tune.trials import Running
 
 RECIPE = """\
 task: transduce
@@ -99,6 +101,7 @@ def test_a_key_is_searched_once() -> None:
         (["model.dropout=2..3"], "model.dropout"),
         (["train.epochs=1"], "nothing to search"),
         (["model.embed=8,16", "train.processes=2"], "trials run side by side already"),
+        (["train.metric=wer,cer"], "train.metric: has one value in all trials"),
     ],
 )
 def test_what_the_recipe_cannot_have_is_said_before_anything_is_written(
@@ -112,11 +115,6 @@ def test_what_the_recipe_cannot_have_is_said_before_anything_is_written(
 # A study, with trainings that are made up
 
 
-class Process:
-    def terminate(self) -> None:
-        pass
-
-
 class Made:
     """In the place of `Running`: a validation with every look, of a value that its learning rate says."""
 
@@ -126,8 +124,8 @@ class Made:
 
     def __init__(self, trial: Any, recipe: Any, folder: Path, changes: list[str]) -> None:
         self.trial, self.changes, self.reported, self.seen = trial, changes, 0, 0
-        self.rate, self.output, self.process = recipe.train.learning_rate, folder / "output.txt", Process()
-        (folder / f"{trial.number:04d}").mkdir(parents=True)
+        self.rate, self.output = recipe.train.learning_rate, folder / "output.txt"
+        (folder / f"{trial.number:04d}").mkdir(parents=True, exist_ok=True)
         Made.begun.append(changes)
 
     def validations(self, metric: str) -> list[float]:
@@ -141,6 +139,9 @@ class Made:
 
     def value(self, metric: str) -> float | None:
         return None if self.rate > 0.09 else 1.0 + abs(self.rate - 0.01)
+
+    def ask_to_stop(self) -> None:
+        pass
 
     def stop(self) -> None:
         Made.stopped.append(self.trial.number)
@@ -165,7 +166,7 @@ def test_it_finds_the_best_and_writes_its_recipe(recipe: Path, tmp_path: Path, m
     assert found.metric == "perplexity" and values == sorted(values) and found.value == values[0] < 1.004
     assert len(values) + found.stopped + found.failed == 40 and found.left == 0 and found.stopped > 3
     best = load_recipe(found.best)
-    assert abs(best.train.learning_rate - 0.01) == pytest.approx(found.value - 1.0) and best.seed == 7
+    assert abs(best.train.learning_rate - 0.01) == pytest.approx(found.value - 1.0, abs=1e-12) and best.seed == 7
     assert best.train.threads is None  # that of a trial, not of the recipe
     assert [path.name for path in (tmp_path / "study" / "trials").iterdir()] == [f"{found.trials[0][0]:04d}"]
     assert sum("the best so far" in line for line in said) >= 2 and any("stopped early" in line for line in said)
@@ -179,8 +180,13 @@ def test_a_search_goes_on_and_another_one_is_refused(recipe: Path, tmp_path: Pat
     assert len(first.trials) + first.stopped + first.failed == 4
     assert len(again.trials) + again.stopped + again.failed == 9 and len(made_up.begun) == 9
     assert len({tuple(changes) for changes in made_up.begun}) == 9, "what was drawn is not drawn again"
-    for other in ([*SPACE, "seed=2"], SPACE[:2], [*SPACE[:2], "model.encoder.hidden=8,16"]):
-        with pytest.raises(RegardError, match="another recipe or space"):
+    others = {
+        "seed was 1, is 2": [*SPACE, "seed=2"],
+        "train.minutes was None, is 3": [*SPACE, "train.minutes=3"],
+        "what is searched is something else": SPACE[:2],
+    }
+    for said, other in others.items():
+        with pytest.raises(RegardError, match=f"holds another search: .*{said}"):
             tune(recipe, other, folder)
     with pytest.raises(RegardError, match="holds something else"):
         tune(recipe, SPACE, tmp_path)
@@ -205,24 +211,127 @@ def test_trainings_that_fail_are_told_and_end_a_search_in_which_none_succeeds(
     assert found.value == 1.0 and found.failed > 0
 
 
-def test_combinations_that_no_recipe_may_have_are_passed_over(
+def test_some_that_fail_end_no_search_in_which_others_are_under_way(
+    recipe: Path, tmp_path: Path, made_up: type[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainings that diverge end first."""
+    monkeypatch.setattr(Made, "ended", property(lambda one: one.seen >= (2 if one.rate > 0.09 else 9)))
+    space = ["train.learning_rate=0.1,0.2,0.3,0.4,0.01,0.02"]
+    found = tune(recipe, space, tmp_path / "study", trials=6, at_once=6, tell=lambda _: None)
+    assert found.failed == 4 and found.value == 1.0
+
+
+def test_combinations_that_no_recipe_may_have_are_told_and_not_counted(
     recipe: Path, tmp_path: Path, made_up: type[Made]
 ) -> None:
     """Three heads go with a size of 12 alone."""
-    heads = "{type: slstm, heads: 3}"
+    heads, said = "{type: slstm, heads: 3}", list[str]()
     space = ["model.encoder.hidden=8,12", f"model.encoder.cell=lstm,{heads}"]
-    found = tune(recipe, space, tmp_path / "study", trials=25, at_once=1, tell=lambda _: None)
+    found = tune(recipe, space, tmp_path / "study", trials=12, at_once=1, tell=said.append)
     assert ["model.encoder.hidden=12", f"model.encoder.cell={heads}"] in made_up.begun
-    assert ["model.encoder.hidden=8", f"model.encoder.cell={heads}"] not in made_up.begun and found.failed > 0
+    assert ["model.encoder.hidden=8", f"model.encoder.cell={heads}"] not in made_up.begun
+    assert len(found.trials) == 12 and found.failed == 0
+    assert sum("left out" in line and "8 units are no multiple of 3 heads" in line for line in said) == 1
+    space = ["model.encoder.hidden=8,12", "model.decoder.cell={type: slstm, heads: 5},{type: slstm, heads: 7}"]
+    with pytest.raises(RegardError, match="12 units are no multiple of 5 heads"):
+        tune(recipe, space, tmp_path / "other", tell=said.append)
 
 
-def test_time_that_is_up_stops_what_is_under_way(
+def test_what_trains_already_is_not_trained_beside_itself(recipe: Path, tmp_path: Path, made_up: type[Made]) -> None:
+    found = tune(
+        recipe, ["train.learning_rate=0.01,0.02"], tmp_path / "study", trials=6, at_once=4, tell=lambda _: None
+    )
+    assert len(made_up.begun) == 2 and len(found.trials) == 6
+
+
+@pytest.mark.parametrize(("seen", "stops"), [(1, False), (2, True)])
+def test_the_first_validation_stops_nothing(
+    recipe: Path, tmp_path: Path, made_up: type[Made], monkeypatch: pytest.MonkeyPatch, seen: int, stops: bool
+) -> None:
+    """Five good trials, and then a bad one that says no more than so many values."""
+    space, folder = ["train.learning_rate=1e-3..0.09"], tmp_path / "study"
+    tune(recipe, space, folder, trials=5, at_once=1, tell=lambda _: None)
+    monkeypatch.setattr(Made, "validations", lambda one, _: [9.0] * min(one.seen, seen))
+    monkeypatch.setattr(Made, "ended", property(lambda one: setattr(one, "seen", one.seen + 1) or one.seen > 4))
+    found = tune(recipe, space, folder, trials=6, at_once=1, tell=lambda _: None)
+    assert found.stopped == stops
+
+
+def test_time_that_is_up_stops_what_is_under_way_and_it_goes_on_later(
     recipe: Path, tmp_path: Path, made_up: type[Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = tmp_path / "study"
     monkeypatch.setattr(Made, "looks", 10**9)
     with pytest.raises(RegardError, match="no trial has finished yet"):
-        tune(recipe, SPACE, tmp_path / "study", minutes=0.002, at_once=2, tell=lambda _: None)
+        tune(recipe, SPACE, folder, minutes=0.03, at_once=2, tell=lambda _: None)
     assert sorted(made_up.stopped) == [0, 1]
+    begun, said = list(made_up.begun), list[str]()
+    monkeypatch.setattr(Made, "looks", 4)
+    recipe.write_text(recipe.read_text().replace("embed: 8", "embed: 8  # the same"))
+    found = tune(recipe, SPACE, folder, trials=2, at_once=1, tell=said.append)  # one after the other now
+    assert made_up.begun == [*begun, *begun] and len(found.trials) + found.stopped == 2
+    assert said[0] == "trial 0: goes on" and "trial 1: goes on" in said
+
+
+# What a kill leaves
+
+
+def test_a_search_is_one_process(recipe: Path, tmp_path: Path, made_up: type[Made]) -> None:
+    with held(tmp_path / "study"), pytest.raises(RegardError, match=f"another process is searching.*{os.getpid()}"):
+        tune(recipe, SPACE, tmp_path / "study", tell=lambda _: None)
+
+
+def test_a_torn_journal_and_a_lock_that_was_left(
+    recipe: Path, tmp_path: Path, made_up: type[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = tune(recipe, SPACE, Path("study"), trials=6, at_once=1, tell=lambda _: None)
+    journal = tmp_path / "study" / "study.journal"
+    journal.write_bytes(journal.read_bytes() + b'{"op_code": 4, "worker')
+    (tmp_path / "study" / "study.journal.lock").symlink_to("study/study.journal")
+    again = tune(recipe, SPACE, Path("study"), trials=8, at_once=1, tell=lambda _: None)
+    assert set(map(str, first.trials)) <= set(map(str, again.trials)) and len(made_up.begun) == 8
+
+
+def test_the_best_recipe_and_the_runs_are_what_the_journal_says(
+    recipe: Path, tmp_path: Path, made_up: type[Made]
+) -> None:
+    folder = tmp_path / "study"
+    found = tune(recipe, SPACE, folder, trials=6, at_once=1, tell=lambda _: None)
+    text = found.best.read_text()
+    found.best.unlink()
+    (folder / "trials" / "0077").mkdir()
+    again = tune(recipe, SPACE, folder, trials=6, at_once=1, tell=lambda _: None)
+    assert again == found and found.best.read_text() == text
+    assert [path.name for path in (folder / "trials").iterdir()] == [f"{found.trials[0][0]:04d}"]
+
+
+def test_a_trial_killed_before_it_began_is_suggested_again(
+    recipe: Path, tmp_path: Path, made_up: type[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "study"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("regard.tune.study._Search._problem", killed)
+        tune(recipe, SPACE, folder, at_once=1, tell=lambda _: None)
+    tune(recipe, SPACE, folder, trials=2, at_once=1, tell=lambda _: None)
+    assert made_up.begun[0] == ["model.dropout=0.3", "train.learning_rate=0.002", "model.encoder.hidden=12"]
+
+
+def test_stopping_asks_once(recipe: Path, tmp_path: Path) -> None:
+    """Training takes a second signal for a wish to stop without saving."""
+    trial = type("Trial", (), {"number": 0})()
+    one = Running(trial, load_recipe(recipe, ["train.epochs=3000"]), tmp_path / "trials", [])
+    asked = []
+    terminate = one.process.terminate
+    one.process.terminate = lambda: asked.append(terminate())  # type: ignore[method-assign]
+    one.ask_to_stop()
+    one.stop()
+    assert len(asked) == 1 and one.ended and one.value("perplexity") is None
+    assert "ended by SIGTERM" in one.last_words() or one.process.returncode > 0
 
 
 # A real one
@@ -260,5 +369,5 @@ def test_a_search_of_three_trials(recipe: Path, tmp_path: Path) -> None:
     [run] = [path for path in (tmp_path / "study" / "trials").iterdir() if path.is_dir()]
     best, info = load_recipe(tmp_path / "study" / "best.yaml"), Run(run).info
     assert info["status"] == "finished" and Run(run).recipe.model == best.model
-    assert json.loads((tmp_path / "study" / "space.json").read_text())["name"] == "words"
+    assert json.loads((tmp_path / "study" / "space.json").read_text())["model.encoder.hidden"][0] == "Choice"
     assert f"{info['final']['perplexity']:.4g}" in done.stdout

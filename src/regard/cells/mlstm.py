@@ -16,7 +16,7 @@ CHUNK = 64
 """Steps that are computed at once: their weights are steps × steps, and the state goes on from chunk to chunk."""
 
 LARGEST = 80.0
-"""Of the exponent in a divisor; exp(80) is a number in float32 too."""
+"""Of the exponent in a divisor, whatever its sign: exp(80) and exp(−80) are numbers in float32 too."""
 
 
 class MLSTM(Cell):
@@ -29,8 +29,9 @@ class MLSTM(Cell):
 
     Beck et al. 2024, "xLSTM: extended long short-term memory" (arXiv:2405.04517), equations 19 to 27, stabilised as in
     their appendix A.2, with the sigmoid as the forget gate's function; `sequence` is their parallel form (A.3), in
-    chunks. The cell alone, without the normalization, convolution and wider layers of the paper's blocks. The first
-    state a decoder is given is a value, written under the key (1, …, 1) / √d with weight 1.
+    chunks. The key's bias is divided by √d, too. The cell alone, without the normalization, convolution and wider
+    layers of the paper's blocks. The first state a decoder is given is a value, written under the key (1, …, 1) / √d
+    with weight 1.
     """
 
     class Config(Cell.Config):
@@ -134,5 +135,5 @@ class MLSTM(Cell):
 
 
 def _at_least(weight: Float[Tensor, "*shape"], m: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """max(weight, exp(−m)), where that is so large that an output is zero anyway, a number still."""
-    return torch.maximum(weight, (-m).clamp(max=LARGEST).exp())
+    """max(weight, exp(−m)), and a number where that overflows or vanishes."""
+    return torch.maximum(weight, (-m).clamp(-LARGEST, LARGEST).exp())

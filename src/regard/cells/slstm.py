@@ -11,7 +11,7 @@ from regard.cells.cell import Cell, CellState, Product
 from regard.ops.squash import log_sigmoid, sigmoid
 
 FORGET = (3.0, 6.0)
-"""Between these the forget gates' biases start, so that there are short memories and long ones (the authors' code)."""
+"""Between these the forget gates' biases start, in each head, so that there are short memories and long ones."""
 
 
 class SLSTM(Cell):
@@ -45,7 +45,9 @@ class SLSTM(Cell):
         self.recurrent = nn.Parameter(torch.empty(config.heads, 4 * hidden // config.heads, hidden // config.heads))
         nn.init.uniform_(self.recurrent, -(hidden**-0.5), hidden**-0.5)
         with torch.no_grad():
-            self.input.bias[2 * hidden : 3 * hidden] = torch.linspace(*FORGET, hidden)
+            self.input.bias[2 * hidden : 3 * hidden] = torch.linspace(*FORGET, hidden // config.heads).repeat(
+                config.heads
+            )
 
     @property
     def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:

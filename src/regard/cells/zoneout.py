@@ -11,6 +11,10 @@ from regard.cells.cell import Cell, CellState, Product
 from regard.ops.gates import lstm_gates
 from regard.ops.noise import Noise
 
+MASKS = 256
+"""A mask's share of zeros is a multiple of 1 / MASKS (`Noise.keep_mask`)."""
+MOST = 0.99
+
 
 class ZoneoutLSTM(Cell):
     """Long short-term memory with zoneout: in training each number of the state keeps its last value by chance.
@@ -27,16 +31,17 @@ class ZoneoutLSTM(Cell):
         """An LSTM whose state keeps some of its numbers by chance (zoneout); steps one by one, slower than `lstm`."""
 
         type: Literal["zoneout_lstm"] = "zoneout_lstm"
-        zoneout_c: float = Field(0.5, ge=0, lt=1)
-        """Share of the memory that keeps its value; 0.5 for words and characters in the paper."""
-        zoneout_h: float = Field(0.05, ge=0, lt=1)
+        zoneout_c: float = Field(0.5, ge=0, le=MOST)
+        """Share of the memory that keeps its value; 0.5 for characters of the Penn Treebank in the paper."""
+        zoneout_h: float = Field(0.05, ge=0, le=MOST)
         """Share of the output that keeps its value; much of it is too much."""
 
     state_names = ("h", "c")
 
     def __init__(self, config: Config, input_size: int, hidden: int) -> None:
         super().__init__(config, input_size, hidden)
-        self.rates = (config.zoneout_h, config.zoneout_c)
+        self.rates = tuple(round(rate * MASKS) / MASKS for rate in (config.zoneout_h, config.zoneout_c))
+        """those that masks have"""
         self.input = nn.Linear(input_size, 4 * hidden)
         self.recurrent = nn.Linear(hidden, 4 * hidden, bias=False)
         with torch.no_grad():

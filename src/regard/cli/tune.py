@@ -29,7 +29,8 @@ def command(
         float | None, typer.Option("--minutes", min=0, help="Stop after so long; the same command goes on.")
     ] = None,
     at_once: Annotated[
-        int | None, typer.Option("--at-once", min=1, help="Trainings side by side; default: one a core.")
+        int | None,
+        typer.Option("--at-once", min=1, help="Trainings side by side; default: one a core, or one on a GPU."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of what is suggested.")] = 1,
 ) -> None:
@@ -39,10 +40,12 @@ def command(
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from regard.recipe import find_recipe
     from regard.train.signals import StopRequest
     from regard.tune import tune
+    from regard.tune.space import shown
 
     console = Console(highlight=False, soft_wrap=True)
     folder = study or Path("studies") / find_recipe(recipe).stem
@@ -58,7 +61,7 @@ def command(
         raise
     table = Table("trial", found.metric, "settings")
     for number, value, changes in found.trials[:SHOWN]:
-        table.add_row(str(number), f"{value:.4g}", " ".join(changes))
+        table.add_row(str(number), f"{value:.4g}", Text(shown(changes)))
     console.print(table)
     more = f"; {found.left} to go: the same command goes on" if found.left else ""
     finished = f"{len(found.trials)} trials finished, {found.stopped} stopped early, {found.failed} failed"

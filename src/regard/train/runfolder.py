@@ -206,7 +206,7 @@ class Run:
             what = f"cannot be written ({error.strerror}); choose another run folder."
             raise RegardError(f"{self.path}: {what}") from None
         with file:
-            if not _lock(file.fileno()):
+            if not lock_alone(file.fileno()):
                 file.seek(0)
                 holder = file.read(20).strip() or "unknown"
                 raise RunLockedError(
@@ -237,7 +237,7 @@ LOCKED_BYTE = 1 << 20
 """Which byte of `lock` Windows locks: one beyond its content, which a second process must be able to read."""
 
 
-def _lock(descriptor: int) -> bool:
+def lock_alone(descriptor: int) -> bool:
     """Whether the file could be locked for us alone, until it is closed or this process ends."""
     try:
         import fcntl

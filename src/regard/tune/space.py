@@ -13,7 +13,7 @@ DECADE = 10.0
 """From this ratio of its ends on, a range of positive numbers is searched by its logarithm."""
 _WHOLE = r"[+-]?\d+"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})")
+_RANGE = re.compile(rf"({_NUMBER})\s*\.\.\s*({_NUMBER})")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Range:
     def suggest(self, trial: Any, key: str) -> str:
         if self.whole:
             return str(trial.suggest_int(key, int(self.low), int(self.high), log=self.log))
-        return f"{trial.suggest_float(key, self.low, self.high, log=self.log):.4g}"
+        return repr(trial.suggest_float(key, self.low, self.high, log=self.log))
 
     def ends(self) -> tuple[str, ...]:
         kind = int if self.whole else float
@@ -106,3 +106,15 @@ def _parted(text: str) -> list[str]:
         else:
             parts[-1] += character
     return [part.strip() for part in parts]
+
+
+def shown(changes: Sequence[str]) -> str:
+    """Changes for people: numbers with four digits."""
+
+    def short(change: str) -> str:
+        key, _, value = change.partition("=")
+        return (
+            f"{key}={float(value):.4g}" if re.fullmatch(_NUMBER, value) and not re.fullmatch(_WHOLE, value) else change
+        )
+
+    return " ".join(map(short, changes))

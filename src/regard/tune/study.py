@@ -1,38 +1,34 @@
-"""A search for better settings: trials that Optuna suggests, trained side by side, stopped early where they are behind.
-
-folder/
-  study.journal      Optuna's, a line for every event: what a killed search goes on from
-  space.json         what is searched, so that another search is not taken for this one
-  trials/0003        the run of a trial, as long as it trains or is the best
-  best.yaml          the best recipe so far, whole
-"""
+"""A search for better settings: trials that Optuna suggests, side by side, stopped early where they are behind."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from regard.errors import RegardError
-from regard.recipe import Recipe, difference, find_recipe, load_recipe
+from regard.recipe import Recipe, difference, load_recipe
 from regard.tasks import TASKS
-from regard.train.files import json_bytes, write_bytes
-from regard.tune.space import Choice, Space, parse_space
+from regard.train.files import write_bytes
+from regard.tune.folder import at, held, need_optuna, open_study, remember
+from regard.tune.space import Choice, Space, parse_space, shown
 from regard.tune.trials import Running
 
 POLL_SECONDS = 0.3
-NAME = "regard"
 ILLEGAL = 50
 """So many combinations one after the other that no recipe may have: then there are none."""
 FAILED = 3
-"""So many trainings that failed, and none that did not: then the fault is the recipe's."""
-STARTUP, WARMUP = 5, 1
-"""Trials that are compared with, and validations of each that nothing is stopped by (Optuna's MedianPruner)."""
+"""So many trainings that failed, and none that went well: then the fault is the recipe's."""
+STARTUP, WARMUP = 5, 2
+"""Trials that must have finished before one is stopped, and the first validation that can stop it (MedianPruner)."""
+FIXED = ("train.processes", "train.metric", "train.threads")
+"""Keys that are the same for all trials."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Tuned:
     stopped: int
     failed: int
     left: int
-    """of the trials asked for, those that are still to be made"""
+    """of the trials asked for, those that are under way or still to be made"""
 
 
 def tune(
@@ -70,22 +66,19 @@ def tune(
     given      as in `parse_space`
     trials     how many the study shall have in all, those that were stopped early or failed counted
     minutes    when to stop all that is under way; a later call goes on with it
-    at_once    trainings side by side, one thread each unless the recipe says otherwise; default: one a core
+    at_once    trainings side by side; default: one a core, or one where there is a GPU
     """
     space, fixed = parse_space(given)
     if not space:
         raise RegardError("nothing to search: name a range, KEY=LOW..HIGH, or several values, KEY=VALUE,VALUE.")
-    base = _base(recipe, fixed)
-    _check_values(recipe, fixed, space)
-    search = _Search(recipe, fixed, space, base, folder, seed, tell)
-    return search.run(trials, None if minutes is None else time.monotonic() + 60 * minutes, at_once or _cores())
-
-
-def _base(recipe: str | Path, fixed: list[str]) -> Recipe:
-    found = load_recipe(recipe, fixed)
-    if found.train.processes > 1:
+    if same := [key for key in FIXED if key in space]:
+        raise RegardError(f"{', '.join(same)}: has one value in all trials; name that.")
+    base = load_recipe(recipe, fixed)
+    if base.train.processes > 1:
         raise RegardError("train.processes: trials run side by side already; set it to 1 (train.processes=1).")
-    return found
+    _check_values(recipe, fixed, space)
+    with held(folder):
+        return _Search(base, space, folder, seed, tell).run(trials, minutes, at_once or _at_once(base))
 
 
 def _check_values(recipe: str | Path, fixed: list[str], space: Space) -> None:
@@ -102,156 +95,154 @@ def _check_values(recipe: str | Path, fixed: list[str], space: Space) -> None:
 
 
 class _Search:
-    def __init__(
-        self,
-        recipe: str | Path,
-        fixed: list[str],
-        space: Space,
-        base: Recipe,
-        folder: Path,
-        seed: int,
-        tell: Callable[[str], None],
-    ) -> None:
-        self.recipe, self.fixed, self.space, self.folder, self.tell = recipe, fixed, space, folder, tell
+    def __init__(self, base: Recipe, space: Space, folder: Path, seed: int, tell: Callable[[str], None]) -> None:
+        optuna = need_optuna()
+        self.trial_of, self.state = optuna.trial.Trial, optuna.trial.TrialState
+        self.space, self.folder, self.tell = space, folder, tell
+        self.base = remember(folder, base, space)
         task = TASKS[base.task](base)
         self.metric = base.train.metric or task.default_metric
         self.higher = task.metrics[self.metric]
-        self.optuna = _optuna()
-        folder.mkdir(parents=True, exist_ok=True)
-        new = self._remember(base)
-        self.study = self._open(seed)
-        if new:
-            self._begin_with(base)
+        self.study = open_study(folder, higher=self.higher, seed=seed, startup=STARTUP, warmup=WARMUP)
         self.running: list[Running] = []
-        self.illegal = 0
+        self.left: list[Any] = []  # trials that an earlier search was stopped in
+        self.refused: set[str] = set()
+        self.illegal = self.failures = 0
+        self.full = False  # all that can be suggested is under way
+        self._take_up()
+        self._tidy()
 
-    # The study
+    # What was there
 
-    def _remember(self, base: Recipe) -> bool:
-        """Whether this search begins; a folder that holds another one is refused."""
-        asked = {
-            "recipe": base.hash(),
-            "name": find_recipe(self.recipe).stem,
-            "space": {key: {"kind": type(values).__name__, **asdict(values)} for key, values in self.space.items()},
-        }
-        path = self.folder / "space.json"
-        if path.exists():
-            if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(asked)):
-                raise RegardError(f"{self.folder}: holds a search of another recipe or space; choose another --study.")
-            return False
-        if any(self.folder.iterdir()):
-            raise RegardError(f"{self.folder}: holds something else; choose another --study.")
-        write_bytes(path, json_bytes(asked))
-        return True
+    def _take_up(self) -> None:
+        """Trials that a killed or stopped search left under way; the recipe's own values where nothing has begun."""
+        for left in self._trials(self.state.RUNNING):
+            if "changes" in left.user_attrs:
+                self.left.append(left)
+            else:  # killed before it began
+                self.study.tell(left.number, state=self.state.FAIL)
+                if left.params.keys() == self.space.keys():
+                    self.study.enqueue_trial(left.params)
+        if not self.study.trials and (own := self._own()).keys() == self.space.keys():
+            self.study.enqueue_trial(own)  # so that what is found is no worse
 
-    def _open(self, seed: int) -> Any:
-        optuna = self.optuna
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        backend = optuna.storages.journal.JournalFileBackend(str(self.folder / "study.journal"))
-        study = optuna.create_study(
-            study_name=NAME,
-            storage=optuna.storages.JournalStorage(backend),
-            direction="maximize" if self.higher else "minimize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP),
-            load_if_exists=True,
-        )
-        # A sampler begins its draws anew: with the seed alone, one that goes on would repeat those it has made.
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-        return study
-
-    def _begin_with(self, base: Recipe) -> None:
-        """The recipe's own values are the first trial, where the space has them: what is found is no worse."""
-        own = {}
+    def _own(self) -> dict[str, Any]:
+        """The recipe's own values, of the keys whose space has them."""
+        found: dict[str, Any] = {}
         for key, values in self.space.items():
             if isinstance(values, Choice):
-                same = [text for text in values.values if not self._changes(base, f"{key}={text}")]
-                value: Any = same[0] if same else None
-            else:
-                value = _at(base.to_dict(), key)
-                inside = isinstance(value, int | float) and values.low <= value <= values.high
-                value = value if inside else None
-            if value is not None:
-                own[key] = value
-        if len(own) == len(self.space):
-            self.study.enqueue_trial(own)
+                if same := [text for text in values.values if self._is_own(f"{key}={text}")]:
+                    found[key] = same[0]
+            elif isinstance(own := at(self.base, key), int | float) and values.low <= own <= values.high:
+                found[key] = own
+        return found
 
-    def _changes(self, base: Recipe, override: str) -> bool:
+    def _is_own(self, change: str) -> bool:
         try:
-            return bool(difference(base, load_recipe(self.recipe, [*self.fixed, override])))
+            return not difference(self.base, self._recipe([change]))
         except RegardError:
-            return True
+            return False
+
+    def _tidy(self) -> None:
+        """best.yaml as the study has it, and no runs but of the best trial and those under way."""
+        best, kept = self._best(), {trial.number for trial in self._trials(self.state.RUNNING)}
+        if best is not None:
+            kept.add(best.number)
+            text = self._recipe(best.user_attrs["changes"]).to_yaml().encode()
+            path = self.folder / "best.yaml"
+            if not path.exists() or path.read_bytes() != text:
+                write_bytes(path, text)
+        for run in (self.folder / "trials").glob("[0-9]*"):
+            if run.is_dir() and int(run.name) not in kept:
+                shutil.rmtree(run, ignore_errors=True)
 
     # Trials
 
-    def run(self, trials: int, end: float | None, at_once: int) -> Tuned:
+    def run(self, trials: int, minutes: float | None, at_once: int) -> Tuned:
+        end = None if minutes is None else time.monotonic() + 60 * minutes
+        over = lambda: end is not None and time.monotonic() >= end  # noqa: E731
         try:
-            self._go_on(at_once)
             while True:
-                while len(self.running) < at_once and self._made() < trials and not _over(end):
-                    self._begin(at_once)
-                if not self.running or _over(end):
+                while len(self.running) < at_once and not over() and self._next(trials, at_once):
+                    pass
+                if not self.running or over():
                     break
                 time.sleep(POLL_SECONDS)
                 for one in list(self.running):
                     self._look_at(one)
         finally:
-            under_way = len(self.running)
             for one in self.running:
-                one.process.terminate()
+                one.ask_to_stop()
             for one in self.running:
                 one.stop()
+        under_way = len(self.running) + len(self.left)
         if under_way:
-            self.tell(f"time is up: {under_way} under way; the same command with more --minutes goes on with them")
-        return self._found(max(0, trials - self._made() + under_way))
+            self.tell(f"time is up: {under_way} under way; the same command goes on with them")
+        return self._found(max(0, trials - len(self._made())) + under_way)
 
-    def _made(self) -> int:
-        return len(self.study.trials) - len(self.study.get_trials(states=(self.optuna.trial.TrialState.WAITING,)))
-
-    def _go_on(self, at_once: int) -> None:
-        """With the trials that a killed or stopped search left under way, each from its run's last checkpoint."""
-        state = self.optuna.trial.TrialState
-        for left in self.study.get_trials(states=(state.RUNNING,)):
-            changes = left.user_attrs.get("changes")
-            if changes is None:  # killed before it began
-                self.study.tell(left.number, state=state.FAIL)
-                continue
-            trial = self.optuna.trial.Trial(self.study, left._trial_id)
-            one = Running(trial, self._recipe(changes, at_once), self.folder / "trials", changes)
-            one.reported = len(left.intermediate_values)
-            self.running.append(one)
+    def _next(self, trials: int, at_once: int) -> bool:
+        """Begin one more, if there is one; whether to ask again."""
+        if self.left:
+            left = self.left.pop(0)
             self.tell(f"trial {left.number}: goes on")
-
-    def _begin(self, at_once: int) -> None:
+            self._start(self.trial_of(self.study, left._trial_id), left.user_attrs, len(left.intermediate_values))
+            return True
+        if self.full or len(self._made()) >= trials:
+            return False
         trial = self.study.ask()
         changes = [f"{key}={values.suggest(trial, key)}" for key, values in self.space.items()]
-        try:
-            recipe = self._recipe(changes, at_once)
-        except RegardError as error:
-            self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
-            self.illegal += 1
-            if self.illegal >= ILLEGAL:
-                raise RegardError(f"{ILLEGAL} combinations one after the other are none; the last: {error}") from None
-            return
+        if problem := self._problem(changes):
+            self._refuse(trial, changes, problem)
+            return True
         self.illegal = 0
+        same = [other for other in self._made() if set(other.user_attrs["changes"]) == set(changes)]
+        if same and same[0].state == self.state.RUNNING:
+            self.study.tell(trial, state=self.state.FAIL)  # not counted, as it has no changes
+            self.full = True
+            return False
+        threads = at(self.base, "train.threads") or max(1, _cores() // at_once)
+        trial.set_user_attr("threads", threads)
         trial.set_user_attr("changes", changes)
-        for same in self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):
-            if same.user_attrs.get("changes") == changes:  # training it again would give the same bits
-                self.study.tell(trial, same.value)
-                return
-        self.running.append(Running(trial, recipe, self.folder / "trials", changes))
+        if same:  # training it again would give the same
+            done = same[0]
+            self.study.tell(trial, done.value if done.state == self.state.COMPLETE else None, state=done.state)
+        else:
+            self._start(trial, {"changes": changes, "threads": threads}, 0)
+        return True
 
-    def _recipe(self, changes: list[str], at_once: int) -> Recipe:
-        recipe = load_recipe(self.recipe, [*self.fixed, *changes])
-        if recipe.train.threads is not None:
-            return recipe
-        return load_recipe(self.recipe, [*self.fixed, *changes, f"train.threads={max(1, _cores() // at_once)}"])
+    def _start(self, trial: Any, noted: dict[str, Any], reported: int) -> None:
+        recipe = self._recipe([*noted["changes"], f"train.threads={noted['threads']}"])
+        one = Running(trial, recipe, self.folder / "trials", noted["changes"])
+        one.reported = reported
+        self.running.append(one)
+
+    def _problem(self, changes: list[str]) -> str:
+        """Why no recipe may have these values together, if none may."""
+        try:
+            self._recipe(changes)
+        except RegardError as error:
+            return str(error)
+        return ""
+
+    def _refuse(self, trial: Any, changes: list[str], problem: str) -> None:
+        self.study.tell(trial, state=self.state.PRUNED)  # from which the sampler learns; of failures it does not
+        if problem not in self.refused:
+            self.tell(f"left out: {shown(changes)}: {problem}")
+        self.refused.add(problem)
+        self.illegal += 1
+        if self.illegal >= ILLEGAL:
+            raise RegardError(f"{ILLEGAL} combinations one after the other cannot be; the last: {problem}")
+
+    def _recipe(self, changes: Sequence[str]) -> Recipe:
+        return load_recipe(self.folder / "recipe.yaml", changes)
 
     def _look_at(self, one: Running) -> None:
         ended = one.ended  # before what it wrote is read
         values = one.validations(self.metric)
         for value in values[one.reported :]:
             one.reported += 1
-            one.trial.report(value, one.reported)
+            if value is not None:
+                one.trial.report(value, one.reported)
         if ended:
             one.stop()
             self._end(one, one.value(self.metric))
@@ -260,82 +251,65 @@ class _Search:
             self._end(one, None, behind=values[-1])
 
     def _end(self, one: Running, value: float | None, behind: float | None = None) -> None:
-        state, number = self.optuna.trial.TrialState, one.trial.number
-        self.running.remove(one)
-        before = self._best()
+        number = one.trial.number
         if value is not None:
             self.study.tell(one.trial, value)
             best = self._best()
-            is_best = best is not None and best.number == number
-            if is_best:
-                write_bytes(self.folder / "best.yaml", load_recipe(self.recipe, self._all(one)).to_yaml().encode())
-            told = f"{self.metric} {value:.4g}{', the best so far' if is_best else ''}"
-            self._drop(before.number if is_best and before is not None else None if is_best else number)
+            first = best is not None and best.number == number
+            told = f"{self.metric} {value:.4g}{', the best so far' if first else ''}"
         elif behind is not None:
-            self.study.tell(one.trial, state=state.PRUNED)
+            self.study.tell(one.trial, state=self.state.PRUNED)
             told = f"stopped early at {self.metric} {behind:.4g}"
-            self._drop(number)
         else:
-            self.study.tell(one.trial, state=state.FAIL)
+            self.study.tell(one.trial, state=self.state.FAIL)
+            self.failures += 1
             told = f"failed: {one.last_words()}"
-            if before is None and len(self.study.get_trials(states=(state.FAIL,))) >= FAILED:
-                raise RegardError(f"trial {number} {told} (see {one.output})")
-        self.tell(f"trial {number}: {told} · {' '.join(one.changes)}")
-
-    def _all(self, one: Running) -> list[str]:
-        return [*self.fixed, *one.changes]
-
-    def _drop(self, number: int | None) -> None:
-        """The run of a trial that is not wanted any more."""
-        if number is not None:
-            shutil.rmtree(self.folder / "trials" / f"{number:04d}", ignore_errors=True)
+        self.running.remove(one)
+        self.full = False
+        self._tidy()
+        self.tell(f"trial {number}: {told} · {shown(one.changes)}")
+        if self.failures >= FAILED and self._best() is None and not any(other.reported for other in self.running):
+            raise RegardError(f"trial {number} {told} (see {one.output})")
 
     # What was found
 
+    def _trials(self, *states: Any) -> list[Any]:
+        found: list[Any] = self.study.get_trials(deepcopy=False, states=states or None)
+        return found
+
+    def _made(self) -> list[Any]:
+        """Trials that were trained, or need not be."""
+        return [trial for trial in self._trials() if "changes" in trial.user_attrs]
+
     def _complete(self) -> list[Any]:
         """Finished trials, the best first; of equal ones the older."""
-        found = self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,))
+        found = self._trials(self.state.COMPLETE)
         return sorted(found, key=lambda trial: (-trial.value if self.higher else trial.value, trial.number))
 
     def _best(self) -> Any | None:
         return next(iter(self._complete()), None)
 
     def _found(self, left: int) -> Tuned:
-        state, complete = self.optuna.trial.TrialState, self._complete()
+        complete, made = self._complete(), self._made()
+        failed = sum(trial.state == self.state.FAIL for trial in made)
         if not complete:
-            raise RegardError(
-                f"{self.folder}: no trial has finished yet; give it more --minutes, or make trials shorter."
-            )
+            what = f"{failed} failed" if failed else "give it more --minutes, or make trials shorter"
+            raise RegardError(f"{self.folder}: no trial has finished yet: {what}.")
         return Tuned(
             metric=self.metric,
             best=self.folder / "best.yaml",
             value=complete[0].value,
             trials=[(trial.number, trial.value, trial.user_attrs["changes"]) for trial in complete],
-            stopped=len(self.study.get_trials(states=(state.PRUNED,))),
-            failed=len(self.study.get_trials(states=(state.FAIL,))),
+            stopped=sum(trial.state == self.state.PRUNED for trial in made),
+            failed=failed,
             left=left,
         )
-
-
-def _over(end: float | None) -> bool:
-    return end is not None and time.monotonic() >= end
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _at(values: Any, key: str) -> Any:
-    """The value of a dotted key, None where there is none."""
-    for name in key.split("."):
-        values = values.get(name) if isinstance(values, dict) else None
-    return values
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-        import optuna.storages.journal
-    except ImportError:
-        raise RegardError("regard tune needs a package; run `pip install 'regard[tune]'`.") from None
-    return optuna
+def _at_once(base: Recipe) -> int:
+    gpu = base.train.device.startswith("cuda") or (base.train.device == "auto" and torch.cuda.is_available())
+    return 1 if gpu else _cores()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from regard.recipe import Recipe
-from regard.train.log import read_metrics
 from regard.train.runfolder import Run
 
 LAST_WORDS = 300
@@ -30,6 +31,9 @@ class Running:
         self.output = self.run.path.with_suffix(".txt")
         self.reported = 0
         """validations that were told to the study"""
+        self._values: list[float | None] = []
+        self._read = 0
+        self._asked_to_stop = False
         folder.mkdir(parents=True, exist_ok=True)
         recipe_file = self.run.path.with_suffix(".yaml")
         recipe_file.write_text(recipe.to_yaml(), encoding="utf-8")
@@ -43,10 +47,18 @@ class Running:
                 start_new_session=True,  # Ctrl-C is ours to pass on
             )
 
-    def validations(self, metric: str) -> list[float]:
-        """The metric's values so far."""
-        records = read_metrics(self.run.path / "metrics.jsonl")
-        return [record[metric] for record in records if record["type"] == "valid" and record.get(metric) is not None]
+    def validations(self, metric: str) -> list[float | None]:
+        """The metric's values so far; None where one was not finite."""
+        path = self.run.path / "metrics.jsonl"
+        if path.is_file():
+            with open(path, "rb") as log:
+                log.seek(self._read)
+                lines = log.read()
+            whole = lines[: lines.rfind(b"\n") + 1]
+            self._read += len(whole)
+            records = [json.loads(line) for line in whole.splitlines() if b'"type": "valid"' in line]
+            self._values += [record.get(metric) for record in records]
+        return self._values
 
     @property
     def ended(self) -> bool:
@@ -58,10 +70,15 @@ class Running:
             return None
         return self.run.best.get(metric)
 
-    def stop(self) -> None:
-        """Ask it to save itself and stop, and wait until it has."""
-        if not self.ended:
+    def ask_to_stop(self) -> None:
+        """Let it save itself. Only once: training takes a second signal for a wish to stop without that."""
+        if not self._asked_to_stop and not self.ended:
             self.process.terminate()
+        self._asked_to_stop = True
+
+    def stop(self) -> None:
+        """Ask it to save itself, and wait until it has ended."""
+        self.ask_to_stop()
         try:
             self.process.wait()
         finally:
@@ -70,6 +87,9 @@ class Running:
                     self.process.stdin.close()
 
     def last_words(self) -> str:
-        """The end of what a training that failed has printed."""
+        """How a training that failed has ended: by which signal, or with what it printed last."""
+        code = self.process.returncode
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
         lines = self.output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1][-LAST_WORDS:] if lines else f"exit status {self.process.returncode}"
+        return lines[-1][-LAST_WORDS:] if lines else f"exit status {code}"

@@ -16,8 +16,7 @@ from regard.errors import RegardError
 from regard.train.run import train
 from regard.train.runfolder import Run, RunLockedError
 
-WAIT_SECONDS = 60.0
-"""How long the run may still be held by a worker whose parent was killed, and which is saving itself."""
+POLL_SECONDS = 0.2
 
 
 def main() -> None:
@@ -39,13 +38,13 @@ def _with_parent() -> None:
 
 
 def _wait(run: Run, recipe: bytes) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < end:
+    """Until a worker whose parent was killed, and which saves itself, lets go of the run."""
+    while True:
         try:
             with run.locked(recipe):
                 return
         except RunLockedError:
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
         except RegardError:
             return  # which training will say
 
