@@ -70,6 +70,8 @@ def test_evaluate_with_changes(regard: Regard, toy_run: Path) -> None:
     assert "greedy, length_penalty 0.5" in done.out and "valid.tsv" in done.out
     done = regard("evaluate", toy_run, "train.epochs=3")
     assert done.status == 2 and "train.epochs=3: after training only data.root," in done.err
+    done = regard("evaluate", toy_run, toy_run)
+    assert done.status == 2 and "several runs are one argument, commas between them" in done.err
 
 
 def test_evaluate_an_ensemble_on_files(regard: Regard, toy_run: Path, tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def load_member(
 ) -> Member:
     """Read a run folder; whatever is missing, damaged or foreign in it ends in one sentence."""
     for override in overrides:
+        if "=" not in override and Path(override).is_dir():
+            raise RegardError(f"{override}: expected KEY=VALUE; several runs are one argument, commas between them.")
         if not override.startswith(CHANGEABLE):
             raise RegardError(f"{override}: after training only {', '.join(CHANGEABLE)} can be changed.")
     if precision is not None and precision not in PRECISIONS:
