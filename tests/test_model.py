@@ -104,7 +104,7 @@ def test_dropout_takes_its_share_from_every_place_once():
     batch, seen = collate(lines, np.arange(64)), {}
     first = model.encoder.layers[0][0]
     read, attended = first.encode, model.decoder.prepare
-    first.encode = lambda x, lengths: seen.update(source=x) or read(x, lengths)
+    first.encode = lambda x, *more: seen.update(source=x) or read(x, *more)
     model.decoder.prepare = lambda memories: seen.update(memory=memories[0].values) or attended(memories)
     model.loss(batch, noise=Noise(1, 1))
     for name, x in seen.items():

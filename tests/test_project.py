@@ -88,8 +88,11 @@ class Bare(PathFinder):
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
 import datasets, matplotlib.pyplot, pydantic, rich.live, rapidfuzz, ruamel.yaml, sacrebleu, tokenizers, torch, typer
-failed = 0
+failed, seen = 0, set()
 for group in [[module] for module in modules] if alone else [modules]:
+    if alone and group[0] in seen:  # its package has just imported it first of all, which importing it alone is too
+        continue
+    told, tell = os.pipe()
     child = os.fork()  # a module alone is one that no earlier import has helped; the libraries are loaded before
     if child == 0:
         wrong = 0
@@ -99,7 +102,11 @@ for group in [[module] for module in modules] if alone else [modules]:
             except BaseException as error:
                 print(f"{module}: {type(error).__name__}: {error}", flush=True)
                 wrong = 1
+        os.write(tell, " ".join(name for name in sys.modules if name.startswith(group[0] + ".")).encode())
         os._exit(wrong)
+    os.close(tell)
+    with open(told, "rb") as file:
+        seen.update(file.read().decode().split())
     failed += os.waitpid(child, 0)[1] != 0
 sys.exit(failed > 0)
 """

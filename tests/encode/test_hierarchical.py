@@ -133,7 +133,8 @@ def test_of_depth_one_is_the_recurrent_encoder():
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_alone_in_a_batch_and_with_junk_in_the_padding(cell, memory, bidirectional):
-    encoder = build("structured", cell=cell, depth=3, memory=memory, bidirectional=bidirectional, layers=2)
+    more = {"hidden": 8, "bidirectional": bidirectional, "layers": 2}
+    encoder = build("structured", cell=cell, depth=3, memory=memory, **more)
     together = encoder.read(x(), LENGTHS, levels(3))
     junk = torch.where(valid_steps(LENGTHS, 13)[..., None], torch.cat([x(), x()[:, :3]], 1), 50.0)
     strange = torch.cat([levels(3), torch.randint(9, (3, 2, 3))], 2)
