@@ -337,9 +337,7 @@ def test_zoneout_keeps_numbers_by_chance_and_their_mean_outside_training():
     kind, rates = CELLS["zoneout_lstm"], {"zoneout_h": 0.25, "zoneout_c": 0.5}
     cell, lstm = kind(kind.Config(**rates), input_size=4, hidden=6).double(), build("lstm")
     with torch.no_grad():
-        lstm.rnn.weight_ih_l0.copy_(cell.input.weight)
-        lstm.rnn.weight_hh_l0.copy_(cell.recurrent.weight)
-        lstm.rnn.bias_ih_l0.copy_(cell.input.bias)
+        lstm.load_state_dict(cell.state_dict())
         x, before = torch.randn(4000, 4, dtype=F64), tuple(torch.randn(2, 1, 6, dtype=F64).expand(2, 4000, 6))
         after, mean = lstm.step(x, before), cell.step(x, before)
         drawn = cell.settled(before, cell.advance(cell.project(x), before), Noise(1, 1))

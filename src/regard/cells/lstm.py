@@ -28,7 +28,7 @@ class LSTM(TorchCell):
     state_names = ("h", "c")
     fast = True
 
-    def __init__(self, config: Config, input_size: int, hidden: int) -> None:
+    def __init__(self, config: TorchCell.Config, input_size: int, hidden: int) -> None:
         super().__init__(config, input_size, hidden)
         self.rnn = nn.LSTM(input_size, hidden, batch_first=True)
         with torch.no_grad():

@@ -3,12 +3,10 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
 
-from regard.cells.cell import Cell, CellState, Product
-from regard.ops.gates import lstm_gates
+from regard.cells.cell import Cell, CellState
+from regard.cells.lstm import LSTM
 from regard.ops.noise import Noise
 
 MASKS = 256
@@ -16,7 +14,7 @@ MASKS = 256
 MOST = 0.99
 
 
-class ZoneoutLSTM(Cell):
+class ZoneoutLSTM(LSTM):
     """Long short-term memory with zoneout: in training each number of the state keeps its last value by chance.
 
         i, f, g, o = W x + b + U h
@@ -24,7 +22,7 @@ class ZoneoutLSTM(Cell):
         c' = d_c c + (1 − d_c) ĉ,    h' = d_h h + (1 − d_h) ĥ          d: zeros and ones, drawn for every step
 
     Krueger et al. 2017, "Zoneout: regularizing RNNs by randomly preserving hidden activations" (arXiv:1606.01305),
-    section 3.2; outside training d is its mean. The forget gate's bias starts at 1.
+    section 3.2; outside training d is its mean. The rest is the LSTM's.
     """
 
     class Config(Cell.Config):
@@ -36,27 +34,13 @@ class ZoneoutLSTM(Cell):
         zoneout_h: float = Field(0.05, ge=0, le=MOST)
         """Share of the output that keeps its value; much of it is too much."""
 
-    state_names = ("h", "c")
+    fast = False
+    sequence, encode = Cell.sequence, Cell.encode  # no kernel draws between steps
 
     def __init__(self, config: Config, input_size: int, hidden: int) -> None:
         super().__init__(config, input_size, hidden)
         self.rates = tuple(round(rate * MASKS) / MASKS for rate in (config.zoneout_h, config.zoneout_c))
         """those that masks have"""
-        self.input = nn.Linear(input_size, 4 * hidden)
-        self.recurrent = nn.Linear(hidden, 4 * hidden, bias=False)
-        with torch.no_grad():
-            self.input.bias[hidden : 2 * hidden] = 1.0
-
-    @property
-    def recurrent_weight(self) -> Float[Tensor, "gates hidden"]:
-        return self.recurrent.weight
-
-    def advance(
-        self, gates: Float[Tensor, "batch gates"], state: CellState, product: Product | None = None
-    ) -> CellState:
-        h, c = state
-        gates = torch.addmm(gates, h, self.recurrent_weight.T) if product is None else product(h, gates)
-        return lstm_gates(gates, c)
 
     def settled(self, before: CellState, after: CellState, noise: Noise | None) -> CellState:
         parts = zip(self.state_names, self.rates, before, after, strict=True)

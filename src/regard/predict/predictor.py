@@ -24,6 +24,7 @@ from regard.predict.forced import score_forced
 from regard.predict.member import Member
 from regard.predict.options import choose
 from regard.predict.prediction import END_MARK, Prediction
+from regard.score.agreement import order
 
 CHARACTERS_PER_TOKEN = 20
 """A text of more characters than this for each allowed token is refused before it is tokenised."""
@@ -117,8 +118,7 @@ class Predictor:
         done        called with the number of texts after each batch
         """
         config = self.task.open_ended(choose(search or self.recipe.search, options))
-        self.task.compared_by(config)
-        wide = config.compared()
+        metric, wide = self.task.compared_by(config), config.compared()
         self._check_attention(attention)
         if batch < 1:
             raise RegardError(f"batch: {batch} sentences; at least one is needed.")
@@ -149,7 +149,7 @@ class Predictor:
             for row, hypotheses in zip(rows, found, strict=True):
                 known = unnamed(self.tokenizers, read[row].text)
                 several = [self._finish(one, read[row].ids, known, attention) for one in hypotheses]
-                best = self.task.order(config, [one.text for one in several], [one.log_prob for one in several])
+                best = order([one.text for one in several], [one.log_prob for one in several], config, metric)
                 answers[row] = [several[place] for place in best[: config.n_best]]
         return answers
 

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from regard.decode.config import SearchConfig
 from regard.score.metric import Metric
+
+
+def order(texts: Sequence[str], log_probs: Sequence[float], search: SearchConfig, metric: Metric | None) -> list[int]:
+    """Places of what `search.compared()` found for one source, the best first; with a metric, each text once."""
+    if metric is None:
+        return list(range(len(texts)))
+    return by_agreement(texts, metric, None if search.method == "sample" else log_probs)
 
 
 def by_agreement(texts: Sequence[str], metric: Metric, log_probs: Sequence[float] | None = None) -> list[int]:

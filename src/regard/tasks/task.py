@@ -53,9 +53,6 @@ class Task(Protocol):
     def compared_by(self, search: SearchConfig) -> Metric | None:
         """The metric by which a search's outputs are compared with each other; an error where that makes no sense."""
 
-    def order(self, search: SearchConfig, texts: Sequence[str], log_probs: Sequence[float]) -> list[int]:
-        """Places of a text's outputs, the best first."""
-
     def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
         """Source texts, and for each the references that count as right."""
 

@@ -21,7 +21,7 @@ from regard.model import LossSums, Seq2Seq, seeded
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
 from regard.score import TEXT_METRICS
-from regard.score.agreement import by_agreement
+from regard.score.agreement import order
 from regard.score.metric import Metric
 from regard.score.perplexity import Told, perplexity
 
@@ -79,13 +79,6 @@ class TextTask:
             raise RegardError(f"search.mbr: no metric {search.mbr!r} compares texts; there are {', '.join(known)}.")
         return known[search.mbr]
 
-    def order(self, search: SearchConfig, texts: Sequence[str], log_probs: Sequence[float]) -> list[int]:
-        """Places of the outputs of `search.compared()`, the best first; with `mbr` each text once."""
-        metric = self.compared_by(search)
-        if metric is None:
-            return list(range(len(texts)))
-        return by_agreement(texts, metric, None if search.method == "sample" else log_probs)
-
     def build(self, tokenizers: Mapping[str, Tokenizer]) -> Seq2Seq:
         source, model = tokenizers["source"], self.recipe.model
         spellings = None if model.spelling is None else torch.from_numpy(source.spellings())
@@ -142,11 +135,11 @@ class TextTask:
             search.compared(),
             device=next(model.parameters()).device,
         )
-        texts = [""] * len(sources)
+        texts, metric = [""] * len(sources), self.compared_by(search)
         for i, several in zip(answered, outputs, strict=True):
             known = unnamed(prepared.tokenizers, sources[i])
             found = [self.finish(one.tokens, prepared.tokenizers, known) for one in several]
-            texts[i] = found[self.order(search, found, [one.log_prob for one in several])[0]]
+            texts[i] = found[order(found, [one.log_prob for one in several], search, metric)[0]]
         scores = {scorer.name: scorer.corpus(texts, references) for scorer in self.scorers()}
         kept = self.scored(prepared.valid, MOST_TOKENS, "data.valid")
         return {**scores, **self.told_scores(model, prepared.valid, kept, full=full)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from regard.errors import RegardError
 from regard.recipe import Recipe, difference, load_recipe
 from regard.tasks import TASKS
 from regard.train.files import write_bytes
+from regard.train.machine import physical_cores
 from regard.tune.folder import at, held, need_optuna, open_study, remember
 from regard.tune.space import Choice, Space, parse_space, shown
 from regard.tune.trials import Running
@@ -160,7 +160,10 @@ class _Search:
 
     def run(self, trials: int, minutes: float | None, at_once: int) -> Tuned:
         end = None if minutes is None else time.monotonic() + 60 * minutes
-        over = lambda: end is not None and time.monotonic() >= end  # noqa: E731
+
+        def over() -> bool:
+            return end is not None and time.monotonic() >= end
+
         try:
             while True:
                 while len(self.running) < at_once and not over() and self._next(trials, at_once):
@@ -187,7 +190,7 @@ class _Search:
             self.tell(f"trial {left.number}: goes on")
             self._start(self.trial_of(self.study, left._trial_id), left.user_attrs, len(left.intermediate_values))
             return True
-        if self.full or len(self._made()) >= trials:
+        if self.full or len(made := self._made()) >= trials:
             return False
         trial = self.study.ask()
         changes = [f"{key}={values.suggest(trial, key)}" for key, values in self.space.items()]
@@ -195,12 +198,12 @@ class _Search:
             self._refuse(trial, changes, problem)
             return True
         self.illegal = 0
-        same = [other for other in self._made() if set(other.user_attrs["changes"]) == set(changes)]
+        same = [other for other in made if set(other.user_attrs["changes"]) == set(changes)]
         if same and same[0].state == self.state.RUNNING:
             self.study.tell(trial, state=self.state.FAIL)  # not counted, as it has no changes
             self.full = True
             return False
-        threads = at(self.base, "train.threads") or max(1, _cores() // at_once)
+        threads = at(self.base, "train.threads") or max(1, physical_cores() // at_once)
         trial.set_user_attr("threads", threads)
         trial.set_user_attr("changes", changes)
         if same:  # training it again would give the same
@@ -238,17 +241,17 @@ class _Search:
 
     def _look_at(self, one: Running) -> None:
         ended = one.ended  # before what it wrote is read
-        values = one.validations(self.metric)
-        for value in values[one.reported :]:
+        new = one.validations(self.metric)[one.reported :]
+        for value in new:
             one.reported += 1
             if value is not None:
                 one.trial.report(value, one.reported)
         if ended:
             one.stop()
             self._end(one, one.value(self.metric))
-        elif values and one.trial.should_prune():
+        elif (finite := [value for value in new if value is not None]) and one.trial.should_prune():
             one.stop()
-            self._end(one, None, behind=values[-1])
+            self._end(one, None, behind=finite[-1])
 
     def _end(self, one: Running, value: float | None, behind: float | None = None) -> None:
         number = one.trial.number
@@ -306,10 +309,6 @@ class _Search:
         )
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _at_once(base: Recipe) -> int:
     gpu = base.train.device.startswith("cuda") or (base.train.device == "auto" and torch.cuda.is_available())
-    return 1 if gpu else _cores()
+    return 1 if gpu else physical_cores()
