@@ -257,6 +257,16 @@ def test_the_first_validation_stops_nothing(
     assert found.stopped == stops
 
 
+def test_a_value_that_is_not_finite_makes_no_failure_of_what_is_stopped(
+    recipe: Path, tmp_path: Path, made_up: type[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, folder = ["train.learning_rate=1e-3..0.09"], tmp_path / "study"
+    tune(recipe, space, folder, trials=5, at_once=1, tell=lambda _: None)
+    monkeypatch.setattr(Made, "validations", lambda *_: [9.0, 9.0, None])
+    found = tune(recipe, space, folder, trials=6, at_once=1, tell=lambda _: None)
+    assert (found.stopped, found.failed) == (1, 0)
+
+
 def test_time_that_is_up_stops_what_is_under_way_and_it_goes_on_later(
     recipe: Path, tmp_path: Path, made_up: type[Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:

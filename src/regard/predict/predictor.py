@@ -25,6 +25,7 @@ from regard.predict.member import Member
 from regard.predict.options import choose
 from regard.predict.prediction import END_MARK, Prediction
 from regard.score.agreement import order
+from regard.score.metric import Metric
 
 CHARACTERS_PER_TOKEN = 20
 """A text of more characters than this for each allowed token is refused before it is tokenised."""
@@ -147,11 +148,17 @@ class Predictor:
                 done=done,
             )
             for row, hypotheses in zip(rows, found, strict=True):
-                known = unnamed(self.tokenizers, read[row].text)
-                several = [self._finish(one, read[row].ids, known, attention) for one in hypotheses]
-                best = order([one.text for one in several], [one.log_prob for one in several], config, metric)
-                answers[row] = [several[place] for place in best[: config.n_best]]
+                answers[row] = self._ranked(hypotheses, read[row], config, metric, attention)
         return answers
+
+    def _ranked(
+        self, found: Sequence[Hypothesis], one: _Read, config: SearchConfig, metric: Metric | None, attention: bool
+    ) -> list[Prediction]:
+        """What was found for a text, the best first. metric   `Task.compared_by`'s"""
+        known = unnamed(self.tokenizers, one.text)
+        several = [self._finish(each, one.ids, known, attention) for each in found]
+        best = order([each.text for each in several], [each.log_prob for each in several], config, metric)
+        return [several[place] for place in best[: config.n_best]]
 
     @torch.inference_mode()
     def as_written(
