@@ -39,7 +39,16 @@ def tiny(dtype=torch.float64, **config):
         **config,
     }
     model = seeded(1, Seq2Seq, ModelConfig.model_validate(settings), source_vocab=VOCAB, target_vocab=VOCAB)
-    return model.to(dtype)
+    return awake(model).to(dtype)
+
+
+def awake(module):
+    """With random numbers in matrices that begin as zero, which would hide what comes before them."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1 and not parameter.any():
+                parameter.normal_(std=0.3)
+    return module
 
 
 def reversals(count, longest, seed=0):

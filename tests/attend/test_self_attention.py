@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from tests.test_model import awake
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from regard.attend import NORMALIZERS, SCOPES, SelfAttention
@@ -34,7 +35,7 @@ def memory(lengths=(7, 4), seed=0):
 
 def build(size=SIZE, **config):
     torch.manual_seed(1)
-    return SelfAttention(SelfAttention.Config.model_validate({"dim": 8, **config}), size=size).double()
+    return awake(SelfAttention(SelfAttention.Config.model_validate({"dim": 8, **config}), size=size).double())
 
 
 CASES = list(itertools.product(SCOPES, STATELESS, [1, 2]))
@@ -181,7 +182,7 @@ def test_the_encoder(scope, bidirectional):
     settings = {"hidden": 6, "bidirectional": bidirectional, "attention_layers": 2}
     attention = {"scope": {"type": scope, **NARROW.get(scope, {})}, "heads": 2, "dim": 8}
     torch.manual_seed(1)
-    encoder = kind(kind.Config.model_validate({**settings, "attention": attention}), input_size=SIZE).double()
+    encoder = awake(kind(kind.Config.model_validate({**settings, "attention": attention}), input_size=SIZE).double())
     x, lengths = torch.randn(2, 7, SIZE, dtype=F64), torch.tensor([7, 4])
     found = encoder(x, lengths)
     assert found.values.shape == (2, 7, encoder.dim) and found.summary.flatten(1).shape[1] == encoder.summary_size

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.test_model import Lines, reversals, tiny
+from tests.test_model import Lines, awake, reversals, tiny
 from torch import nn
 
 from regard.attend import SelfAttention
@@ -38,7 +38,7 @@ LENGTHS = [torch.tensor([5, 5, 5]), torch.tensor([5, 1, 3])]
 def build(kind, dtype=F64):
     name, settings = KINDS[kind]
     torch.manual_seed(3)
-    return CELLS[name](CELLS[name].Config(**settings), input_size=4, hidden=6).to(dtype)
+    return awake(CELLS[name](CELLS[name].Config(**settings), input_size=4, hidden=6).to(dtype))
 
 
 def under_way(cell, rows, steps=3, dtype=F64):
@@ -273,7 +273,7 @@ def test_attentive_is_an_lstm_and_self_attention_over_its_past(heads, window, ch
     monkeypatch.setattr(attentive, "CHUNK", chunk)
     kind = CELLS["attentive"]
     torch.manual_seed(3)
-    cell = kind(kind.Config(dim=8, heads=heads, window=window), input_size=4, hidden=6).double()
+    cell = awake(kind(kind.Config(dim=8, heads=heads, window=window), input_size=4, hidden=6).double())
     lstm = LSTM(LSTM.Config(), input_size=4, hidden=6).double()
     scope = {"type": "past"} if window is None else {"type": "window", "width": window, "causal": True}
     layer = SelfAttention(SelfAttention.Config.model_validate({"dim": 8, "heads": heads, "scope": scope}), size=6)
@@ -293,6 +293,12 @@ def test_attentive_is_an_lstm_and_self_attention_over_its_past(heads, window, ch
         for parts, result in ((mine, found), (other, memory.values))
     ]
     torch.testing.assert_close(*grads)
+
+
+def test_a_new_attentive_cell_is_its_lstm():
+    kind, x = CELLS["attentive"], torch.randn(3, 9, 4)
+    cell = kind(kind.Config(dim=8), input_size=4, hidden=6)
+    assert torch.equal(cell.sequence(x)[0], cell.lstm.sequence(x)[0])
 
 
 def test_a_window_keeps_no_more_than_it_sees():

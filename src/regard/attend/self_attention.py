@@ -27,7 +27,9 @@ class SelfAttention(nn.Module):
 
     Vaswani et al. 2017, equation 1 and sections 3.2.2 and 3.2.3, for each of several heads of size d, over any scope.
     Scopes that move (window, blocks, past) stand at each step's own place. With scope `lsh` there is one projection for
-    query and key, and keys are of length one (Kitaev, Kaiser & Levskaya 2020, section 2, "shared-QK").
+    query and key, and keys are of length one (Kitaev, Kaiser & Levskaya 2020, section 2, "shared-QK"). W begins as
+    zero, so that a new layer changes nothing until it has learned to (as a residual branch's last layer in Goyal et al.
+    2017, section 5.1).
 
         layer = SelfAttention(SelfAttention.Config(scope="past"), size=512)
         memory, weights = layer(memory)                     # weights (batch, heads, steps, steps)
@@ -69,6 +71,7 @@ class SelfAttention(nn.Module):
         self.key = None if self.shared else nn.Linear(size, config.dim, bias=False)
         self.value = nn.Linear(size, config.dim, bias=False)
         self.merge = nn.Linear(config.dim, size, bias=False)
+        nn.init.zeros_(self.merge.weight)
         parts = {"score": "dot", "scope": config.scope, "normalizer": config.normalizer, "dim": head}
         self.attention = Attention(Attention.Config.model_validate(parts), query_dim=head, memory_dim=head)
 

@@ -27,7 +27,8 @@ class Attentive(Cell):
     for each of several heads of size d. Norm before attention. What is attended to does not enter the recurrence, so
     that a sequence is the LSTM's, then one call of attention: the layer `SelfAttention` with scope `past`, or
     with `window` the causal scope of that name. No dropout inside. The output before the first step is h₀; it is not
-    attended to.
+    attended to. W begins as zero (as a residual branch's last layer in Goyal et al. 2017, section 5.1): a new cell is
+    its LSTM, and attends as far as it pays.
 
     Step t costs t scores, with a window no more than window + 1.
 
@@ -67,6 +68,7 @@ class Attentive(Cell):
         self.key = nn.Linear(hidden, config.dim, bias=False)
         self.value = nn.Linear(hidden, config.dim, bias=False)
         self.merge = nn.Linear(config.dim, hidden, bias=False)
+        nn.init.zeros_(self.merge.weight)
 
     @property
     def input_weight(self) -> Float[Tensor, "gates input"]:
