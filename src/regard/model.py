@@ -175,16 +175,25 @@ class Seq2Seq(nn.Module):
         smoothing: float = 0.0,
         noise: Noise | None = None,
         sampled: int = 0,
-        **more: Tensor,
+        agreement: float = 0.0,
+        **more: Any,
     ) -> LossSums:
         """The teacher-forced loss of a batch; `noise` None switches every dropout off, and sampling (`Readout.nll`).
 
-        more   what else this decoder's loss takes
+        agreement   with noise, read the batch twice, with other masks, and add so many times how far apart the two
+                    readings are (`regard.ops.agreement`): half of Liang et al. 2021, equation 4, a mean of readings
+        more        what else this decoder's loss takes
         """
-        source = self.decoder.prepare([self.encode(batch.source, batch.source_lengths, noise)])
-        told, right = batch.target_in, batch.target_out
+        twice = bool(agreement) and noise is not None
+        given = batch.twice() if twice else batch
+        if twice:
+            more = {"agreement": agreement, **more}
+        source = self.decoder.prepare([self.encode(given.source, given.source_lengths, noise)])
+        told, right = given.target_in, given.target_out
         sums = self.decoder.loss(source, told, right, right != PAD, smoothing, noise, sampled, **more)
-        return LossSums(sums.loss, sums.nll, batch.tokens, sums.correct)
+        if not twice:
+            return LossSums(sums.loss, sums.nll, batch.tokens, sums.correct)
+        return LossSums(sums.loss / 2, sums.nll / 2, batch.tokens, sums.correct / 2)
 
 
 def parameter_count(model: nn.Module) -> int:

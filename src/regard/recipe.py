@@ -131,6 +131,8 @@ class Recipe(Config):
                 f"train.sampled_softmax {self.train.sampled_softmax:,} is not for model.readout "
                 f"{self.model.readout.type}: set it to 0"
             )
+        if self.train.r_drop:
+            self._two_readings()
         if readout.copies and not self.data.shared_vocabulary:
             raise ValueError(
                 f"model.readout {self.model.readout.type} writes what it reads, so it needs data.shared_vocabulary=true"
@@ -145,6 +147,18 @@ class Recipe(Config):
                 "none: set it to 0"
             )
         return self
+
+    def _two_readings(self) -> None:
+        model = self.model
+        kinds: dict[str, Any] = {"decoder": DECODERS[model.decoder.type], "readout": READOUTS[model.readout.type]}
+        for key, kind in kinds.items():
+            if not kind.agrees:
+                raise ValueError(f"train.r_drop is not for model.{key} {getattr(model, key).type}: set it to 0")
+        if not (model.dropout or model.word_dropout or model.output_dropout):
+            raise ValueError(
+                "train.r_drop compares two readings that differ by dropout, and there is none: set model.dropout, or "
+                "train.r_drop to 0"
+            )
 
     @model_validator(mode="after")
     def _labels(self) -> Recipe:

@@ -15,6 +15,7 @@ from regard.decode.spans import SpanDecoder
 from regard.encode.question_flow import END, PASSAGE, QUESTION
 from regard.model import ModelConfig
 from regard.ops import native
+from regard.ops.agreement import disagreement
 
 VOCAB, SIZE = 12, 6
 LAYOUTS = [(2, 9), (1, 6), (0, 4)]
@@ -157,3 +158,14 @@ def test_what_goes_together():
     assert ModelConfig.model_validate(right).encoder.memory_dim == 4 * 512 + 512
     with pytest.raises(ValidationError, match="spelling is of what is read alone"):
         ModelConfig.model_validate({"spelling": {}, "tie": "all"})
+
+
+def test_two_readings_of_passages_that_are_apart_cost_more():
+    decoder, spans = build(), [(3, 5), (2, 2), (0, 0)] * 2
+    source = decoder.prepare([memory(LAYOUTS * 2)])  # other values in each row: as if dropout had been there
+    inputs, targets = told(spans)
+    plain, more = (decoder.loss(source, inputs, targets, targets != PAD, agreement=each) for each in (0.0, 3.0))
+    rows, first = torch.arange(6), torch.tensor([begin for begin, _ in spans])
+    both = decoder._log_begins(source).chunk(2), decoder._log_ends(source, rows, first).chunk(2)
+    torch.testing.assert_close(more.loss - plain.loss, 3.0 * sum(disagreement(*each).sum() for each in both))
+    assert more.loss > plain.loss and more.nll == plain.nll

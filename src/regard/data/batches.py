@@ -67,6 +67,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def twice(self) -> Batch:
+        """Each example once more, after all of them."""
+        parts = ("source", "source_lengths", "target_in", "target_out")
+        doubled: dict[str, Any] = {name: torch.cat([getattr(self, name)] * 2) for name in parts}
+        return replace(self, **doubled, tokens=2 * self.tokens, indices=np.concatenate([self.indices] * 2))
+
     def to(self, device: torch.device | str) -> Batch:
         """The ids on another device; lengths stay on the CPU."""
         return replace(

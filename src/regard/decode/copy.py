@@ -41,6 +41,8 @@ class CopyReadout(SoftmaxReadout):
     copies = True
     estimates = False
     """`train.sampled_softmax` is not for mixtures"""
+    agrees = False
+    """`train.r_drop` is not for them either"""
 
     def __init__(self, features: int, embedding: Embedding, *, tied: bool, drop: float = 0.0) -> None:
         super().__init__(features, embedding, tied=tied, drop=drop)
@@ -84,8 +86,9 @@ class CopyReadout(SoftmaxReadout):
         noise: Noise | None = None,
         sampled: int = 0,
         pointed: Pointed | None = None,
+        agreement: float = 0.0,
     ) -> NllSums:
-        """As SoftmaxReadout's. The recipe refuses `sampled`."""
+        """As SoftmaxReadout's. The recipe refuses `sampled` and `agreement`."""
         assert pointed is not None, "copying needs attention"
         table, gate = self.table.weight, self.generate(features)
         return pointer_nll(self._projected(features, noise), table, self.bias, gate, pointed, targets, smoothing)

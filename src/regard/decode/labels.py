@@ -22,6 +22,7 @@ from regard.decode.protocol import StepOutput
 from regard.decode.readout import SoftmaxReadout
 from regard.decode.source import Counted
 from regard.decode.state import State
+from regard.ops.agreement import disagreement
 from regard.ops.dropout import dropout
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
@@ -92,6 +93,8 @@ class LabelDecoder(nn.Module):
     """`train.sampled_softmax` has nothing to save here"""
     copies = False
     """no readout that copies"""
+    agrees = True
+    """whether `train.r_drop` is for it"""
 
     def __init__(
         self,
@@ -162,10 +165,12 @@ class LabelDecoder(nn.Module):
         smoothing: float = 0.0,
         noise: Noise | None = None,
         sampled: int = 0,
+        agreement: float = 0.0,
         importance: Float[Tensor, "vocab"] | None = None,
     ) -> NllSums:
         """Sums over examples; ends, which are certain, count as right. The recipe refuses `sampled`.
 
+        agreement    of batches whose second half is the first again: see `Seq2Seq.loss`
         importance   of each label in the loss, 1 where there is nothing to say
         """
         scores = self.logits(source, noise)
@@ -181,8 +186,11 @@ class LabelDecoder(nn.Module):
             right = log_probs.argmax(-1) == wanted
         if source.penalty is not None:
             each = each + source.penalty
-        ends = (valid.sum(1) - 1).clamp(min=1)
-        return NllSums(each.sum(), nll, (right * ends).sum() + len(scores))
+        loss, ends = each.sum(), (valid.sum(1) - 1).clamp(min=1)
+        if agreement:
+            halves = (scores if self.config.several else scores.log_softmax(-1)).chunk(2)
+            loss = loss + agreement * disagreement(*halves, each=self.config.several).sum()
+        return NllSums(loss, nll, (right * ends).sum() + len(scores))
 
     def forced(
         self,

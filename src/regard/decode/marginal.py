@@ -127,6 +127,8 @@ class MarginalDecoder(nn.Module):
     """`train.sampled_softmax` has nothing to save here"""
     copies = False
     """no readout that copies"""
+    agrees = False
+    """no `train.r_drop`: its sum over source steps is a loss of its own"""
 
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:

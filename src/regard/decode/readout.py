@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from regard import config
 from regard.decode.embedding import Embedding
+from regard.ops.agreement import summed_nll
 from regard.ops.dropout import dropout
-from regard.ops.loss import CHUNK_ELEMENTS, NllSums, chunked_nll
+from regard.ops.loss import CHUNK_ELEMENTS, NllSums
 from regard.ops.noise import Noise
 from regard.ops.pointer import Pointed
 from regard.ops.sampled import sampled_nll
@@ -33,6 +34,8 @@ class SoftmaxReadout(nn.Module):
     """whether it reads where attention points"""
     estimates = True
     """whether `train.sampled_softmax` is for it"""
+    agrees = True
+    """whether `train.r_drop` is for it"""
 
     @staticmethod
     def conflict(attention: Any) -> str | None:
@@ -110,12 +113,14 @@ class SoftmaxReadout(nn.Module):
         noise: Noise | None = None,
         sampled: int = 0,
         pointed: Pointed | None = None,
+        agreement: float = 0.0,
     ) -> NllSums:
         """Summed cross-entropy of `targets`, in chunks: no tensor of tokens × vocab exists.
 
-        sampled   in training (with noise) estimate it from so many words of the vocabulary; 0: from all
+        sampled     in training (with noise) estimate it from so many words of the vocabulary; 0: from all
+        agreement   the second half of tokens is the first again: add so many times how far apart they are
         """
         projected = self._projected(features, noise)
         if sampled and noise is not None:
-            return sampled_nll(projected, self.table.weight, self.bias, targets, smoothing, sampled, noise)
-        return chunked_nll(projected, self.table.weight, self.bias, targets, smoothing)
+            return sampled_nll(projected, self.table.weight, self.bias, targets, smoothing, sampled, noise, agreement)
+        return summed_nll(projected, self.table.weight, self.bias, targets, smoothing, agreement)

@@ -123,6 +123,8 @@ class RecurrentDecoder(nn.Module):
 
     copies = True
     """whether it tells a readout where attention points"""
+    agrees = True
+    """whether `train.r_drop` is for it"""
 
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:
@@ -238,15 +240,19 @@ class RecurrentDecoder(nn.Module):
         smoothing: float = 0.0,
         noise: Noise | None = None,
         sampled: int = 0,
+        agreement: float = 0.0,
     ) -> NllSums:
-        """Sums over `valid` tokens, with what attention adds; no product is spent on the others."""
+        """Sums over `valid` tokens, with what attention adds; no product is spent on the others.
+
+        agreement   of batches whose second half is the first again: see `Seq2Seq.loss`
+        """
         features, told = self.teacher_forced(source, inputs, noise, keep_weights=source.originals is not None)
         targets = targets if source.originals is None else source.originals.named(targets)
         real = valid.flatten().nonzero()[:, 0]
         found, right = features.flatten(0, 1)[real], targets.flatten()[real]
         pointed = _pointed(source, told.weights)
         pointed = pointed and pointed.rows(real)
-        sums = self.readout.nll(found, right, smoothing, noise, sampled, pointed)
+        sums = self.readout.nll(found, right, smoothing, noise, sampled, pointed, agreement)
         loss = sums.loss
         if told.penalty is not None:
             loss = loss + (told.penalty * valid).sum()

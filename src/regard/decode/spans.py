@@ -19,6 +19,7 @@ from regard.decode.protocol import StepOutput
 from regard.decode.source import Counted
 from regard.decode.state import State
 from regard.encode.question_flow import PASSAGE
+from regard.ops.agreement import disagreement
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
 
@@ -75,6 +76,8 @@ class SpanDecoder(nn.Module):
     """`train.sampled_softmax` has nothing to save here"""
     copies = False
     """no readout that copies"""
+    agrees = True
+    """whether `train.r_drop` is for it"""
     attends = True
 
     def __init__(
@@ -146,10 +149,13 @@ class SpanDecoder(nn.Module):
         smoothing: float = 0.0,
         noise: Noise | None = None,
         sampled: int = 0,
+        agreement: float = 0.0,
     ) -> NllSums:
         """Sums over examples; ends of outputs, which are certain, count as right. The recipe refuses `sampled`.
 
         Smoothing is over the steps that are possible.
+
+        agreement   of batches whose second half is the first again: see `Seq2Seq.loss`
         """
         first, last = self._steps(targets)
         rows = torch.arange(source.rows, device=targets.device)
@@ -162,6 +168,8 @@ class SpanDecoder(nn.Module):
             nll = nll + each.sum()
             loss = loss + ((1.0 - smoothing) * each + smoothing * even).sum()
             right = right + (log_p.argmax(1) == wanted).sum()
+            if agreement:
+                loss = loss + agreement * disagreement(*log_p.chunk(2)).sum()
         return NllSums(loss, nll.detach(), right.long() + len(rows))
 
     def forced(

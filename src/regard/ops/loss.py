@@ -86,7 +86,7 @@ class _ChunkedNll(Function):
         size = max(1, CHUNK_ELEMENTS // vocab)
         for first in range(0, tokens, size):
             rows = slice(first, first + size)
-            grad = _nll_gradient(F.linear(features[rows], weight, bias), targets[rows], smoothing, sums)
+            grad = nll_gradient(F.linear(features[rows], weight, bias), targets[rows], smoothing, sums)
             if grad_features is not None and grad_weight is not None:
                 torch.mm(grad, weight, out=grad_features[rows])
                 grad_weight.addmm_(grad.T, features[rows])
@@ -109,7 +109,7 @@ class _ChunkedNll(Function):
         return (*scaled, None, None, None)
 
 
-def _nll_gradient(
+def nll_gradient(
     logits: Float[Tensor, "rows vocab"], targets: Int[Tensor, "rows"], smoothing: float, sums: Float[Tensor, "3"]
 ) -> Float[Tensor, "rows vocab"]:
     """The gradient of the loss by the logits, which it overwrites; adds nll, the mean of −log p, and hits to `sums`."""

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from regard.ops.loss import NllSums, chunked_nll
+from regard.ops.agreement import summed_nll
+from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
 
 
@@ -48,13 +49,16 @@ def sampled_nll(
     smoothing: float,
     size: int,
     noise: Noise,
+    agreement: float = 0.0,
 ) -> NllSums:
     """`chunked_nll` with the sum over the vocabulary estimated from about `size` words; the same where those are all.
 
     Label smoothing is not estimated but spread over the drawn words alone, so that with it this is another loss: words
-    of the batch get a larger share. The gradient of the rows of `weight` that are not drawn is zero.
+    of the batch get a larger share. So is `agreement` over those words. The gradient of the rows of `weight` that are
+    not drawn is zero.
     """
     ids, extra = draw_words(targets, len(weight), size, noise)
     place = torch.empty(len(weight), dtype=torch.int64, device=targets.device)
     place[ids] = torch.arange(len(ids), device=targets.device)
-    return chunked_nll(features, F.embedding(ids, weight), bias[ids] + extra.to(bias.dtype), place[targets], smoothing)
+    rows, offset = F.embedding(ids, weight), bias[ids] + extra.to(bias.dtype)
+    return summed_nll(features, rows, offset, place[targets], smoothing, agreement)

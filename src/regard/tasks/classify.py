@@ -57,10 +57,12 @@ class Classify(DecisionTask):
         return super().training(prepared, seed)
 
     def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
-        smoothing, importance = self.recipe.train.label_smoothing, self._importance
-        if importance is None:
-            return model.loss(batch, smoothing=smoothing, noise=noise)
-        return model.loss(batch, smoothing=smoothing, noise=noise, importance=importance.to(next(model.parameters())))
+        if self._importance is None:
+            return super().loss(model, batch, noise)
+        train, importance = self.recipe.train, self._importance.to(next(model.parameters()))
+        return model.loss(
+            batch, smoothing=train.label_smoothing, noise=noise, agreement=train.r_drop, importance=importance
+        )
 
     def _one_each(self, prepared: Prepared) -> None:
         """Refuse sets of labels where there should be one."""

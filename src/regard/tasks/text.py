@@ -90,7 +90,13 @@ class TextTask:
 
     def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
         train = self.recipe.train
-        return model.loss(batch, smoothing=train.label_smoothing, noise=noise, sampled=train.sampled_softmax)
+        return model.loss(
+            batch,
+            smoothing=train.label_smoothing,
+            noise=noise,
+            sampled=train.sampled_softmax,
+            agreement=train.r_drop,
+        )
 
     def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
         """One example a line, with all of its references."""

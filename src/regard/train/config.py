@@ -74,6 +74,10 @@ class TrainConfig(Config):
     # Regularisation and averaging
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Probability spread over the vocabulary in the training loss; 0.1 as in Szegedy et al. 2016, section 7."""
+    r_drop: float = Field(0.0, ge=0)
+    """R-Drop (Liang et al. 2021): each batch is read twice, with other dropout, and so many times the divergence of the
+    two outputs is added to the loss; 5 for translation and 1 for labels in the paper. An update costs twice as much. 0:
+    once."""
     class_weights: Literal["none", "balanced"] = "none"
     """Of task classify, what each label counts in the loss: as often as it is there, or, `balanced`, all the same,
     which finds more of a rare one and is less sure of it."""
