@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from tests.test_model import Lines, encode, reversals, tiny
 
 from regard.cells import CELLS
@@ -30,6 +31,9 @@ SLOW = {"mlstm": 2.0}
 """Cells that learn to copy later than others: nats after 200 updates."""
 UNPACKED = [kind for kind in KINDS if kind not in ("lstm", "gru")]
 CASES = [(kind, way) for kind in KINDS for way in (WAYS if kind in TAPES else WAYS[:1])]
+TOPS = [("lstm", "attentive"), ("lstm", "gru"), ("gru", "mlstm"), ("attentive", "lstm")]
+"""Decoders whose last layer is of another cell; with states of the same names, and of others."""
+CASES += [(kind, {"top": KINDS[top], **way}) for kind, top in TOPS for way in WAYS[:3:2]]
 
 
 def build(kind, dtype=torch.float64, layers=2, attention=None, **decoder):
@@ -107,6 +111,28 @@ def test_models_with_different_cells_are_an_ensemble():
 def test_other_cells_than_the_usual_have_no_packed_form(kind):
     model = build(kind, torch.float32)
     assert not PackedBiRNN.takes(model.encoder) and not PackedDecoder.takes(model.decoder)
+    assert not PackedDecoder.takes(build("lstm", torch.float32, top=KINDS[kind]).decoder)
+
+
+@pytest.mark.parametrize(("kind", "top"), TOPS)
+def test_a_top_of_another_cell_starts_and_learns_as_its_own(kind, top):
+    model = build(kind, top=KINDS[top])
+    below, above = model.decoder.cells
+    assert type(below) is CELLS[kind] and type(above) is CELLS[top]
+    names = [*(f"{name}.0" for name in below.given_names), *(f"{name}.1" for name in above.given_names)]
+    given = model.decoder.bridge(torch.randn(3, model.encoder.summary_size, dtype=torch.float64))
+    assert list(given) == names and not any((part == 0).all() for part in given.values())
+    model.loss(collate(Lines(reversals(6, 7)), np.arange(6))).loss.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in above.parameters())
+
+
+def test_a_top_that_cannot_be_is_refused():
+    with pytest.raises(ValidationError, match=r"decoder\.top gru is for the last of several layers, and there is one"):
+        build("lstm", layers=1, top={"type": "gru"})
+    with pytest.raises(ValidationError, match=r"decoder\.weight_drop: cell mingru has no weights that multiply"):
+        build("lstm", top={"type": "mingru"}, weight_drop=0.5)
+    with pytest.raises(ValidationError, match=r"decoder\.top: "):
+        build("lstm", top={"type": "slstm", "heads": 3})
 
 
 @pytest.mark.parametrize("kind", FREE)

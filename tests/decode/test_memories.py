@@ -265,7 +265,7 @@ def test_with_one_memory_names_first_weights_and_outputs_are_those_of_plain_atte
     readout = SoftmaxReadout(HIDDEN, embedding, tied=True)
     attention = Attention(Attention.Config(dim=16), query_dim=HIDDEN, memory_dim=DIMS[0])
     cell = CELLS["lstm"](CELLS["lstm"].Config(), EMBED + HIDDEN, HIDDEN)
-    bridge = Bridge(6, layers=1, hidden=HIDDEN, names=cell.given_names)
+    bridge = Bridge(6, hidden=HIDDEN, names=[cell.given_names])
     combine = torch.nn.Linear(HIDDEN + DIMS[0], HIDDEN)
     parts = {"embedding": embedding, "readout": readout, "attentions.0": attention, "cells.0": cell, "bridge": bridge}
     parts["combine"] = combine

@@ -1,6 +1,6 @@
 """From an encoder's summary to a decoder's first state, whatever the two sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -17,13 +17,13 @@ class Bridge(nn.Module):
     directions instead of the backward one alone; an LSTM's cell state is left unsquashed, as cells are. `begin` adds
     what else a cell carries.
 
-    names   a cell's `given_names`
+    names   each layer's `given_names`
     """
 
-    def __init__(self, summary_size: int, *, layers: int, hidden: int, names: tuple[str, ...]) -> None:
+    def __init__(self, summary_size: int, *, hidden: int, names: Sequence[tuple[str, ...]]) -> None:
         super().__init__()
-        self.layers, self.hidden, self.names = layers, hidden, names
-        self.project = nn.Linear(summary_size, layers * len(names) * hidden)
+        self.hidden, self.names = hidden, names
+        self.project = nn.Linear(summary_size, sum(map(len, names)) * hidden)
 
     def forward(self, summary: Float[Tensor, "batch summary"]) -> dict[str, Float[Tensor, "batch hidden"]]:
         """`{"h.0": …, "c.0": …, "h.1": …}`: the tensors' names, with the layer."""
@@ -33,8 +33,8 @@ class Bridge(nn.Module):
         """The same from W · summary + b."""
         parts = iter(projected.split(self.hidden, dim=1))
         state = {}
-        for layer in range(self.layers):
-            for index, name in enumerate(self.names):
+        for layer, names in enumerate(self.names):
+            for index, name in enumerate(names):
                 part = next(parts)
                 state[f"{name}.{layer}"] = torch.tanh(part) if index == 0 else part
         return state

@@ -115,7 +115,7 @@ class MarginalDecoder(nn.Module):
         self.attention = Attention(attention, query_dim=hidden, memory_dim=memory)
         sizes = [embedding.dim] + [hidden] * (config.layers - 1)
         self.cells = nn.ModuleList(build(config.cell, size, hidden) for size in sizes)
-        self.bridge = Bridge(summary_size, layers=config.layers, hidden=hidden, names=self._cells()[0].given_names)
+        self.bridge = Bridge(summary_size, hidden=hidden, names=[cell.given_names for cell in self._cells()])
         self.told = nn.Linear(hidden + embedding.dim, hidden)
         self.memory = nn.Linear(memory, hidden, bias=False)
         self.writable: Tensor | None

@@ -17,7 +17,7 @@ from regard.attend.memory import Memory, summaries
 from regard.attend.several import Concat, combined
 from regard.cells import CELLS
 from regard.cells.cell import Cell, OfCells, Product
-from regard.config import choice
+from regard.config import choice, optional
 from regard.decode.bridge import Bridge, begin
 from regard.decode.embedding import Embedding
 from regard.decode.originals import Originals
@@ -75,6 +75,9 @@ class RecurrentDecoder(nn.Module):
         """Size of the state; the encoder's size is the convention."""
         layers: int = Field(1, ge=1)
         """One, as in the encoder."""
+        top: optional(choice(CELLS)) = None  # type: ignore[valid-type]
+        """The last layer's cell, where it is another than the others': `attentive` on an LSTM looks back once, for half
+        of what two layers of it cost."""
         attend: Literal["before", "after"] = "after"
         """After the cell: one product less in the chain of a step, and without input feeding the whole
         sentence is trained in one call."""
@@ -108,7 +111,7 @@ class RecurrentDecoder(nn.Module):
         super().__init__()
         self.config, self.dropout = config, dropout
         self.embedding, self.readout = embedding, readout
-        hidden, layers, build = config.hidden, config.layers, CELLS[config.cell.type]
+        hidden, layers = config.hidden, config.layers
         self.attentions = combined(combine, attention, query_dim=hidden, memory_dims=memory_dims)
         if readout.copies and type(self.attentions) is not Concat:
             raise RegardError("readout copy needs weights that sum to one over the first memory: combine by concat.")
@@ -117,8 +120,10 @@ class RecurrentDecoder(nn.Module):
         context = self.attentions.context_dim
         self.fed_size = (context if config.attend == "before" else 0) + (hidden if config.input_feeding else 0)
         sizes = [embedding.dim + self.fed_size] + [hidden] * (layers - 1)
-        self.cells = nn.ModuleList(build(config.cell, size, hidden) for size in sizes)
-        self.bridge = Bridge(summary_size, layers=layers, hidden=hidden, names=self._cells()[0].given_names)
+        chosen = [config.cell] * (layers - 1) + [config.top or config.cell]
+        built = zip(chosen, sizes, strict=True)
+        self.cells = nn.ModuleList(CELLS[cell.type](cell, size, hidden) for cell, size in built)
+        self.bridge = Bridge(summary_size, hidden=hidden, names=[cell.given_names for cell in self._cells()])
         self.combine = nn.Linear(hidden + context + (embedding.dim if config.deep_output else 0), hidden)
 
     copies = True
@@ -129,9 +134,17 @@ class RecurrentDecoder(nn.Module):
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:
         """Why it cannot work, if it cannot."""
-        if config.weight_drop and not CELLS[config.cell.type].multiplies_state:
-            return f"decoder.weight_drop: cell {config.cell.type} has no weights that multiply its state; leave it out"
-        return None
+        below, top = config.cell, config.top or config.cell
+        if config.weight_drop:
+            for cell in (below, top):
+                if not CELLS[cell.type].multiplies_state:
+                    return f"decoder.weight_drop: cell {cell.type} has no weights that multiply its state; leave it out"
+        if config.top is None:
+            return None
+        if config.layers < 2:
+            return f"decoder.top {top.type} is for the last of several layers, and there is one: set decoder.cell to it"
+        found = top.conflict(config.hidden)
+        return None if found is None else f"decoder.top: {found}"
 
     def _cells(self) -> list[Cell]:
         return cast("list[Cell]", list(self.cells))
