@@ -30,7 +30,7 @@ from benchmarks import results
 from benchmarks.limits import Bare, Product, training_products
 from benchmarks.memory import peak_of
 from benchmarks.plain_loop import PLACE, Example, PlainLoop
-from regard.data.batches import Batch
+from regard.data.batches import Batch, collate
 from regard.data.config import TextConfig
 from regard.data.files import find, lines
 from regard.data.tokenizer import EOS, Tokenizer
@@ -64,6 +64,25 @@ class Pairs:
     def ids(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         return self.examples[i]
 
+    def batch(self, indices: Sequence[int]) -> Batch:
+        return collate(self, indices)
+
+    def source_text(self, i: int) -> str:
+        return f"example {i}"
+
+    def in_epoch(self, epoch: int) -> Pairs:
+        return self
+
+
+def as_task(loss: Callable[[Seq2Seq, Batch, Noise | None], LossSums]) -> SimpleNamespace:
+    """What a trainer asks of a task, for `Pairs`."""
+    return SimpleNamespace(
+        loss=loss,
+        training=lambda prepared, seed: prepared.train,
+        metrics={"perplexity": False},
+        default_metric="perplexity",
+    )
+
 
 class OurLoop:
     """Regard's own update, `Trainer._update`, on batches that it is given."""
@@ -71,9 +90,8 @@ class OurLoop:
     def __init__(self, examples: Sequence[Example], *, vocab: int, hidden: int, threads: int, folder: Path) -> None:
         torch.set_num_threads(threads)
         self.model = seeded(1, Seq2Seq, our_config(hidden), source_vocab=vocab, target_vocab=vocab)
-        task = SimpleNamespace(loss=self._loss, metrics={"perplexity": False}, default_metric="perplexity")
         self.trainer = Trainer(
-            task,
+            as_task(self._loss),
             SimpleNamespace(train=Pairs(examples)),
             self.model,
             TrainConfig(learning_rate=3e-3, weight_decay=0.01, clip=1.0, threads=threads, log_every=10**9),

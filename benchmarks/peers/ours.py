@@ -20,7 +20,7 @@ from rich.console import Console
 import regard
 from benchmarks.peers.protocol import CLIP, LEARNING_RATE, STEPS, Task, serve
 from benchmarks.peers.resize import tables
-from benchmarks.train_speed import Pairs
+from benchmarks.train_speed import Pairs, as_task
 from regard.data.batches import Batch
 from regard.data.config import SPECIALS
 from regard.decode.config import SearchConfig
@@ -55,7 +55,7 @@ class Ours:
             pairs = cast(Any, Pairs(self.examples))
             self.shortlist = learn_shortlist(pairs, self.vocab["src"], self.vocab["tgt"], shared=False)
         self.trainer = Trainer(
-            SimpleNamespace(loss=self._loss, metrics={"perplexity": False}, default_metric="perplexity"),
+            as_task(self._loss),
             SimpleNamespace(train=Pairs(self.examples)),
             self.model,
             TrainConfig(learning_rate=LEARNING_RATE, weight_decay=0.0, clip=CLIP, threads=1, log_every=10**9),

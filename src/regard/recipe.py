@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from regard.config import Config
+from regard.data.bpe_dropout import can_be_cut_anew
 from regard.data.config import DataConfig
 from regard.decode import DECODERS, READOUTS
 from regard.decode.config import SearchConfig
@@ -146,6 +147,24 @@ class Recipe(Config):
                 f"search.coverage_penalty {self.search.coverage_penalty:g} is about attention, and model.attention is "
                 "none: set it to 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pieces_anew(self) -> Recipe:
+        from regard.tasks import TASKS
+
+        if not self.train.bpe_dropout:
+            return self
+        task, data = TASKS[self.task], self.data
+        if task.continues or task.points:
+            raise ValueError(f"train.bpe_dropout is for pairs of texts, and task {self.task} has none: set it to 0")
+        if not (can_be_cut_anew(data.source) or can_be_cut_anew(data.target)):
+            raise ValueError(
+                "train.bpe_dropout needs a side of whole texts (no turns, sentences, question or truncate) with "
+                f"tokenizer bpe, found {data.source.tokenizer} and {data.target.tokenizer}: set it to 0"
+            )
+        if self.train.joined or self.train.hallucinated:
+            raise ValueError("train.bpe_dropout goes with neither train.joined nor hallucinated: set it or both to 0")
         return self
 
     def _two_readings(self) -> None:

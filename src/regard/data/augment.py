@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rapidfuzz.distance import LCSseq
 
 from regard.data.batches import Batch, Examples, HasIds, Indices, collate
+from regard.data.bpe_dropout import CutAnew
 from regard.data.store import SIDES, Ids, Pairs
 from regard.data.tokenizer import Tokenizer
 from regard.errors import RegardError
@@ -47,6 +48,10 @@ class Augmented:
     def batch(self, indices: Sequence[int] | Indices) -> Batch:
         """These examples, padded."""
         return collate(self, indices)
+
+    def in_epoch(self, epoch: int) -> Augmented:
+        """The same in every epoch."""
+        return self
 
     def source_text(self, i: int) -> str:
         """The source as its file has it, or what was made of which."""
@@ -155,8 +160,11 @@ def letters_of(tokenizer: Tokenizer) -> npt.NDArray[np.int32]:
     return np.array([i for i, name in names if len(name) == 1 and unicodedata.category(name)[0] == "L"], dtype=np.int32)
 
 
-def augmented(pairs: Pairs, tokenizers: Mapping[str, Tokenizer], config: Any, seed: int) -> Pairs | Augmented:
-    """The training pairs with what a recipe's `train.hallucinated` and `train.joined` add; in this order."""
+def augmented(pairs: Pairs, tokenizers: Mapping[str, Tokenizer], config: Any, seed: int) -> Examples:
+    """The training pairs with what a recipe's `train.hallucinated` and `train.joined` add, in this order; or as
+    `train.bpe_dropout` cuts them, which goes with neither."""
+    if config.bpe_dropout:
+        return CutAnew(pairs, tokenizers, drop=config.bpe_dropout, seed=seed)
     found: Pairs | Augmented = pairs
     if config.hallucinated:
         letters = letters_of(tokenizers["source"])

@@ -30,6 +30,20 @@ class HasIds(Protocol):
     def ids(self, i: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]: ...
 
 
+class InEpoch(Protocol):
+    """Examples as they are in one epoch."""
+
+    @property
+    def source_lengths(self) -> Any:
+        """[indices] → int32, without end marks"""
+
+    @property
+    def target_lengths(self) -> Any: ...
+
+    def batch(self, indices: Sequence[int] | Indices) -> Batch:
+        """These, padded."""
+
+
 class Examples(Protocol):
     """What a model learns from; lengths are without end marks."""
 
@@ -43,6 +57,9 @@ class Examples(Protocol):
 
     def source_text(self, i: int) -> str:
         """One of them in words, for an error."""
+
+    def in_epoch(self, epoch: int) -> InEpoch:
+        """As they are in an epoch: numbers are the same, contents and lengths may not be."""
 
 
 @dataclass(frozen=True)

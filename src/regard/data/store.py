@@ -83,6 +83,10 @@ class Pairs:
         """These examples, padded."""
         return collate(self, indices)
 
+    def in_epoch(self, epoch: int) -> Pairs:
+        """The same in every epoch."""
+        return self
+
     def source_text(self, i: int) -> str:
         """The source as its file has it."""
         return self.original(i)[0]

@@ -154,6 +154,22 @@ class Tokenizer:
         first = self.size + POINTERS
         return first + int.from_bytes(digest) % (2**31 - first)
 
+    def words(self, text: str) -> list[str]:
+        """What `encode` cuts into pieces by itself, with the space before it; of texts that are not parted."""
+        cleaned = separate(self.normalize(text), self.config)
+        found = self._core.pre_tokenizer.pre_tokenize_str(self._begin + cleaned) if cleaned else []
+        return [word for word, _ in found]
+
+    def encode_word(self, word: str) -> list[int]:
+        """Ids of one of `words`."""
+        return list(self._core.encode(word, add_special_tokens=False, is_pretokenized=False).ids)
+
+    def merges(self) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
+        """Of BPE: the id of each learned piece, and of each merge its place in the order in which they are made."""
+        model = json.loads(self._core.to_str())["model"]
+        learned = {name: i for i, name in enumerate(self._names) if i >= len(RESERVED)}
+        return learned, {(left, right): rank for rank, (left, right) in enumerate(model["merges"])}
+
     def kept(self, text: str, characters: int) -> str:
         """What of a text is read where the config takes the beginning alone (no more of it than `characters`), or the
         last turns; else all of it. Tokenising a book to drop most of it would take its time."""

@@ -57,6 +57,10 @@ class Windows:
             indices=np.asarray(indices, dtype=np.int64),
         )
 
+    def in_epoch(self, epoch: int) -> Windows:
+        """The same in every epoch."""
+        return self
+
     def source_text(self, i: int) -> str:
         """Where it is, for an error."""
         return f"tokens {self.begins[i]:,} to {self.begins[i] + self.target_lengths[i]:,}"

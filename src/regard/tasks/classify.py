@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regard.data.augment import Augmented
-from regard.data.batches import Batch
+from regard.data.batches import Batch, Examples
 from regard.data.config import BYTES, SPECIALS
 from regard.data.prepare import Pairs, Prepared
 from regard.data.text import TAG
@@ -51,7 +50,7 @@ class Classify(DecisionTask):
             self._one_each(prepared)
         return prepared
 
-    def training(self, prepared: Prepared, seed: int) -> Pairs | Augmented:
+    def training(self, prepared: Prepared, seed: int) -> Examples:
         if self.recipe.train.class_weights == "balanced":
             self._importance = balanced(prepared.train, prepared.tokenizers["target"].size)
         return super().training(prepared, seed)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from regard.data.augment import Augmented, augmented
-from regard.data.batches import Batch, BatchPlan, Indices, collate
+from regard.data.augment import augmented
+from regard.data.batches import Batch, BatchPlan, Examples, Indices, collate
 from regard.data.config import MOST_TOKENS
 from regard.data.prepare import Pairs, Prepared, prepare
 from regard.data.tokenizer import NOTHING, PAD, Tokenizer, unnamed
@@ -85,7 +85,7 @@ class TextTask:
         sizes = {"source_vocab": source.size, "target_vocab": tokenizers["target"].size}
         return seeded(self.recipe.seed, Seq2Seq, model, **sizes, spellings=spellings, channels=source.channels)
 
-    def training(self, prepared: Prepared, seed: int) -> Pairs | Augmented:
+    def training(self, prepared: Prepared, seed: int) -> Examples:
         return augmented(prepared.train, prepared.tokenizers, self.recipe.train, seed)
 
     def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:

@@ -49,7 +49,7 @@ class Write(TextTask):
     def prepare(self, tokenizers: Mapping[str, Tokenizer] | None = None) -> Prepared:
         return prepare(self.recipe.data, tokenizers=tokenizers, about=self.recipe.about)
 
-    def training(self, prepared: Prepared, seed: int) -> Windows:  # type: ignore[override]
+    def training(self, prepared: Prepared, seed: int) -> Windows:
         train = self.recipe.train
         return Windows(self.tokens(prepared.train), steps=train.window, context=train.window_context)
 

@@ -41,6 +41,10 @@ class TrainConfig(Config):
     """Train on so many times as many examples more that have another stem: half the letters that source and target
     have in common are drawn anew. For inflection from few hundred forms, where 10,000 in all is usual; it needs
     data.shared_vocabulary; 0: what the data has."""
+    bpe_dropout: float = Field(0.0, ge=0, lt=1)
+    """Of the merges of BPE, the share that is left out at random, anew in every epoch, on each side that is cut by BPE
+    (Provilkov et al. 2020, where 0.1 is best): more ways to write a word than few sentences show. Batches get a tenth
+    longer with it. 0: every word is always in the same pieces."""
     joined: float = Field(0.0, ge=0, le=10)
     """Train on so many times as many examples more, each of two pairs, one after the other with a space between; 1 for
     a few hundred or thousand words or sentences; 0: what the data has."""

@@ -140,11 +140,12 @@ class Trainer:
 
     def _update(self, group: Sequence[Indices]) -> None:
         """One step of the optimiser over a group of batches; this process does every `ranks.size`-th of them."""
-        sums = Sums.of(self.examples, group)
+        examples = self.examples.in_epoch(self.state.epoch)
+        sums = Sums.of(examples, group)
         # Per batch its loss, then nll and correct tokens: one small tensor, read back once.
         figures = torch.zeros(len(group) + 2, dtype=torch.float64, device=self.device)
         for place in range(self.ranks.rank, len(group), self.ranks.size):
-            batch = self.examples.batch(group[place]).to(self.device)
+            batch = examples.batch(group[place]).to(self.device)
             noise = Noise(self.seed, self.state.update, place)
             found = self.task.loss(self.model, batch, noise)
             (found.loss / sums.tokens).backward()
