@@ -10,7 +10,7 @@ from tests.covering import slow
 
 from regard.data.batches import collate
 from regard.data.tokenizer import EOS
-from regard.decode import recurrent
+from regard.decode import layered
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, equal_length_batches
 from regard.model import Seq2Seq, parameter_count, seeded
@@ -214,7 +214,7 @@ def test_hard_attentions_mean_gradient_is_that_of_the_expected_log_likelihood(fe
 
         with monkeypatch.context() as patch:
             chances = []
-            patch.setattr(recurrent, "reinforce", lambda *parts, to=chances: to.append(parts[2].sum().exp()) or 0.0)
+            patch.setattr(layered, "reinforce", lambda *parts, to=chances: to.append(parts[2].sum().exp()) or 0.0)
             log_likelihood = -look()
         expected = expected + chances[0] * log_likelihood
         for total, part in zip(found, torch.autograd.grad(look(), parameters, allow_unused=True), strict=True):
