@@ -2,6 +2,7 @@
 
 from regard.decode.config import SearchConfig
 from regard.decode.copy import CopyReadout
+from regard.decode.deep import DeepDecoder
 from regard.decode.ensemble import Ensemble
 from regard.decode.labels import LabelDecoder
 from regard.decode.marginal import MarginalDecoder
@@ -14,7 +15,13 @@ from regard.decode.search import SEARCHES, search
 from regard.decode.spans import SpanDecoder
 from regard.decode.state import State, select
 
-DECODERS = {"recurrent": RecurrentDecoder, "marginal": MarginalDecoder, "labels": LabelDecoder, "span": SpanDecoder}
+DECODERS = {
+    "recurrent": RecurrentDecoder,
+    "deep": DeepDecoder,
+    "marginal": MarginalDecoder,
+    "labels": LabelDecoder,
+    "span": SpanDecoder,
+}
 """What `model.decoder` in a recipe may name."""
 
 READOUTS = {"softmax": SoftmaxReadout, "copy": CopyReadout}
@@ -26,6 +33,7 @@ __all__ = [
     "SEARCHES",
     "CopyReadout",
     "Decoder",
+    "DeepDecoder",
     "Ensemble",
     "Hypothesis",
     "LabelDecoder",
