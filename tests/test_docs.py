@@ -316,7 +316,8 @@ class Done:
 
 
 def run_line(line: str) -> Done:
-    """One line of a shell: pipes, assignments before a command, and the commands that pages use."""
+    """One line of a shell: pipes, a file for what comes out, assignments before a command, and the commands that pages
+    use."""
     done = Done(0, b"", "")
     for stage in line.split(" | "):
         words = shlex.split(stage)
@@ -324,7 +325,10 @@ def run_line(line: str) -> Done:
             while assigned := re.fullmatch(r"([A-Z_]+)=(.*)", words[0]):
                 patch.setenv(assigned[1], os.path.expanduser(assigned[2]))
                 words = words[1:]
-            done = _run(words, done.out)
+            into = words[-1] if words[-2:-1] == [">"] else None
+            done = _run(words if into is None else words[:-2], done.out)
+            if into is not None:
+                Path(into).write_bytes(done.out)
     return done
 
 
@@ -335,7 +339,7 @@ def _run(words: list[str], given: bytes) -> Done:
         case ["make", target]:
             found = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True)
             return Done(found.returncode, b"", found.stderr)
-        case ["cat" | "cmp", *_]:
+        case ["cat" | "cmp" | "cut", *_]:
             plain = subprocess.run(words, input=given, capture_output=True)
             return Done(plain.returncode, plain.stdout, plain.stderr.decode())
     raise AssertionError(f"{words[0]}: no command that this test can run")
