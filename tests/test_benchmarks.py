@@ -331,3 +331,12 @@ def test_readme_tells_of_every_file_and_results_are_small() -> None:
         assert path.name == "__init__.py" or f"`{path.name}`" in readme, f"README.md does not tell of {path.name}"
     for path in (REPOSITORY / "benchmarks" / "results").glob("*"):
         assert path.stat().st_size < 300_000, f"{path.name} is too large for the repository"
+
+
+def test_the_loop_that_is_timed_takes_a_step(tmp_path: Path) -> None:
+    examples = [([5, 6, 7, 3], [8, 9]), ([6, 3], [9, 8, 5])]
+    loop = train_speed.OurLoop(examples, vocab=20, hidden=8, threads=torch.get_num_threads(), folder=tmp_path)
+    before = [parameter.clone() for parameter in loop.model.parameters()]
+    loop.step([0, 1])
+    moved = [not torch.equal(*pair) for pair in zip(before, loop.model.parameters(), strict=True)]
+    assert all(moved) and 2.0 < loop.loss < 4.0  # log 20 is 3.0
