@@ -195,12 +195,16 @@ def test_the_coverage_loss_is_added_but_not_to_perplexity():
     assert losses[1.0].loss > losses[0.0].loss and losses[1.0].nll == losses[0.0].nll
 
 
-@pytest.mark.parametrize("feeding", [True, False])
-def test_hard_attentions_mean_gradient_is_that_of_the_expected_log_likelihood(feeding, monkeypatch):
+@pytest.mark.parametrize(
+    "decoder",
+    [{"input_feeding": feeding} for feeding in (True, False)]
+    + [{"type": "deep", "context_feeding": feeding} for feeding in (True, False)],
+    ids=str,
+)
+def test_hard_attentions_mean_gradient_is_that_of_the_expected_log_likelihood(decoder, monkeypatch):
     """Every way to look at two source steps with three tokens: E[gradient] against the gradient of E[log p]."""
     attention = {"dim": 16, "normalizer": {"type": "hard", "entropy": 0.0}}
-    decoder = {"type": "recurrent", "hidden": 16, "input_feeding": feeding}
-    model = tiny(dropout=0.0, output_dropout=0.0, attention=attention, decoder=decoder)
+    model = tiny(dropout=0.0, output_dropout=0.0, attention=attention, decoder={"hidden": 16, **decoder})
     batch = collate(Lines([([5], [8, 9])]), np.arange(1))
     parameters = [parameter for name, parameter in model.named_parameters() if "baseline" not in name]
     found, expected = [torch.zeros_like(parameter) for parameter in parameters], torch.zeros((), dtype=torch.float64)

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from regard.config import Config
 from regard.data.bpe_dropout import can_be_cut_anew
 from regard.data.config import DataConfig
-from regard.decode import DECODERS, READOUTS
+from regard.decode import DECODERS, READOUTS, SpanDecoder
 from regard.decode.config import SearchConfig
 from regard.encode import OPTIONAL_ENCODERS
 from regard.errors import RegardError
@@ -158,11 +158,19 @@ class Recipe(Config):
         task, data = TASKS[self.task], self.data
         if task.continues or task.points:
             raise ValueError(f"train.bpe_dropout is for pairs of texts, and task {self.task} has none: set it to 0")
-        if not (can_be_cut_anew(data.source) or can_be_cut_anew(data.target)):
+        sides = {"source": data.source, "target": data.target}
+        by_bpe = {name: side for name, side in sides.items() if side.tokenizer == "bpe"}
+        if not by_bpe:
             raise ValueError(
-                "train.bpe_dropout needs a side of whole texts (no turns, sentences, question or truncate) with "
-                f"tokenizer bpe, found {data.source.tokenizer} and {data.target.tokenizer}: set it to 0"
+                f"train.bpe_dropout is for tokenizer bpe, found {data.source.tokenizer} and {data.target.tokenizer}: "
+                "set it to 0"
             )
+        for name, side in by_bpe.items():
+            if not can_be_cut_anew(side):
+                raise ValueError(
+                    f"train.bpe_dropout is for whole texts: leave out turns, sentences, question and truncate of "
+                    f"data.{name}, and set its unknown to spell; or set train.bpe_dropout to 0"
+                )
         if self.train.joined or self.train.hallucinated:
             raise ValueError("train.bpe_dropout goes with neither train.joined nor hallucinated: set it or both to 0")
         return self
@@ -173,11 +181,13 @@ class Recipe(Config):
         for key, kind in kinds.items():
             if not kind.agrees:
                 raise ValueError(f"train.r_drop is not for model.{key} {getattr(model, key).type}: set it to 0")
-        if not (model.dropout or model.word_dropout or model.output_dropout):
+        if not (model.dropout or (model.output_dropout and kinds["decoder"] is not SpanDecoder)):
             raise ValueError(
-                "train.r_drop compares two readings that differ by dropout, and there is none: set model.dropout, or "
-                "train.r_drop to 0"
+                "train.r_drop compares two readings that differ by dropout, and there is none of their own (dropped "
+                "words and weights are the batch's): set model.dropout, or train.r_drop to 0"
             )
+        if model.attention is not None and model.attention.normalizer.type == "hard":
+            raise ValueError("train.r_drop has no gradient for where attention of normalizer hard looks: set it to 0")
 
     @model_validator(mode="after")
     def _labels(self) -> Recipe:

@@ -14,6 +14,7 @@ from regard.decode.embedding import Embedding
 from regard.decode.engine import decode_sentences
 from regard.decode.packed import PackedDecoder
 from regard.decode.readout import SoftmaxReadout
+from regard.ops.dropout import sequence_dropout
 from regard.ops.noise import Noise
 from regard.predict.forced import score_forced
 
@@ -113,13 +114,30 @@ def test_gradients_of_the_two_roads_agree(feeding):
         assert one.abs().sum() > 0, name
 
 
-def test_in_training_an_upper_layers_input_is_dropped_and_what_was_found_is_not():
-    decoder = build(Attention.Config(dim=8), dropout=0.5, layers=2)
-    source, noise = decoder.prepare([memory()]), Noise(1, 1)
-    plain, _ = decoder.teacher_forced(source, TARGETS)
-    assert not torch.allclose(decoder.teacher_forced(source, TARGETS, noise)[0], plain)
-    run = decoder._run(Noise(1, 2), like=torch.zeros(2, 4, EMBED, dtype=torch.float64))
-    assert run.masks[0] is None and run.masks[1].shape == (2, HIDDEN) and (run.masks[1] == 0).any()
+@pytest.mark.parametrize("feeding", [True, False])
+def test_in_training_an_upper_layers_input_is_dropped_and_what_was_found_is_not(feeding):
+    """Both roads with the masks of one noise; then the second layer reads the context alone, and misses nothing."""
+    decoder = build(Attention.Config(dim=8), dropout=0.5, layers=2, context_feeding=feeding)
+    source, embedded = decoder.prepare([memory()]), decoder.embedding(TARGETS)
+    run = decoder._run(Noise(1, 1), like=embedded)
+    masked = sequence_dropout(embedded, 0.5, Noise(1, 1), "decoder.in")
+    state, found = decoder.start(source), []
+    for e in masked.unbind(1):
+        features, state, _ = decoder._advance(decoder._project(e), e, state, source, run, None)
+        found.append(features)
+    features, _ = decoder.teacher_forced(source, TARGETS, Noise(1, 1))
+    torch.testing.assert_close(features, torch.stack(found, 1))
+    assert run.masks[0] is None and (run.masks[1] == 0).any()
+    with torch.no_grad():
+        decoder.cells[1].input_weight[:, :HIDDEN] = 0
+        decoder.combine.weight[:, HIDDEN:] = 0
+    several = [decoder._run(Noise(1, step), like=embedded) for step in (2, 3)]
+    for other in several:
+        other.feature_mask = None
+    start = decoder.start(source)
+    one, two = (decoder._advance(decoder._project(e), e, start, source, other, None)[0] for other in several)
+    torch.testing.assert_close(one, two)
+    assert not torch.equal(several[0].masks[1], several[1].masks[1])
 
 
 def test_several_memories_are_shown_side_by_side():

@@ -17,6 +17,8 @@ from regard.ops.agreement import disagreement, summed_nll
 from regard.ops.loss import plain_nll
 from regard.ops.noise import Noise
 from regard.recipe import load_recipe
+from regard.tasks.classify import Classify
+from regard.tasks.translate import Translate
 
 F64 = torch.float64
 
@@ -119,9 +121,42 @@ def test_decisions_agree_too(several):
     [
         ("demo-cmudict", ["model.decoder=marginal"], "train.r_drop is not for model.decoder marginal"),
         ("summarize-aeslc", [], "train.r_drop is not for model.readout copy"),
-        ("demo-cmudict", ["model.dropout=0", "model.output_dropout=0"], "differ by dropout, and there is none"),
+        (
+            "demo-cmudict",
+            ["model.dropout=0", "model.output_dropout=0"],
+            "there is none of their own",
+        ),
+        ("demo-cmudict", ["model.dropout=0", "model.output_dropout=0", "model.word_dropout=0.2"], "there is none"),
+        ("answer-jaquad", ["model.dropout=0"], "there is none"),
+        (
+            "demo-cmudict",
+            ["model.attention.normalizer=hard"],
+            "no gradient for where attention of normalizer hard looks",
+        ),
     ],
 )
 def test_what_cannot_be_read_twice_is_refused(recipe, changes, sentence):
     with pytest.raises(RegardError, match=sentence):
         load_recipe(recipe, ["train.r_drop=1", *changes])
+
+
+def test_tasks_train_with_it():
+    for weights in ("none", "balanced"):
+        head = {"type": "labels", "hidden": 16}
+        values = {"embed": 8, "attention": None, "decoder": head, "dropout": 0.4}
+        label = SPECIALS + BYTES
+        model = seeded(1, Seq2Seq, ModelConfig.model_validate(values), source_vocab=20, target_vocab=label + 3)
+        batch = collate(Lines([([6, 7, 8], [label]), ([9, 6], [label + 1])]), np.arange(2))
+        found = []
+        for strength in (0, 4):
+            task = Classify(load_recipe("classify-vowels", [f"train.r_drop={strength}"]))
+            task._importance = None if weights == "none" else torch.ones(label + 3)
+            found.append(task.loss(model, batch, Noise(1, 5)))
+        assert found[1].loss > found[0].loss
+    plain, more = (
+        Translate(load_recipe("translate-multi30k-de-en", [f"train.r_drop={strength}"])).loss(
+            tiny(dropout=0.4), collate(Lines(reversals(6, 7)), np.arange(6)), Noise(1, 5)
+        )
+        for strength in (0.0, 50.0)
+    )
+    assert more.loss > plain.loss + 1.0

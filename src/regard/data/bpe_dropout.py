@@ -19,7 +19,7 @@ DRAWS = 64
 """Ways to cut a word that are drawn for it; at each place where it stands one of them is chosen. With a tenth of merges
 dropped most are the usual one."""
 REMEMBERED = 2**19
-"""Ways that are kept, over all words: some hundred MB at most."""
+"""Ways that are kept of a side, over all words: about 200 MB when there are as many."""
 
 
 def can_be_cut_anew(config: TextConfig) -> bool:
@@ -47,7 +47,9 @@ class Cutter:
 
     def encode(self, text: str, choices: npt.NDArray[np.uint64]) -> list[int]:
         """Ids of a text. choices   random numbers, at least as many as it has words"""
-        chosen = zip(self.tokenizer.words(text), choices.tolist(), strict=False)
+        words = self.tokenizer.words(text)
+        assert len(words) <= len(choices), f"{len(words)} words and {len(choices)} numbers to choose by"
+        chosen = zip(words, choices.tolist(), strict=False)
         return [i for word, choice in chosen for i in self.cut(word, choice % DRAWS)]
 
     def cut(self, word: str, draw: int) -> tuple[int, ...]:
@@ -81,7 +83,9 @@ class _Uniform:
     """Numbers in [0, 1), drawn some at a time: the stream of (seed, word, draw)."""
 
     def __init__(self, seed: int, word: str, draw: int) -> None:
-        key = np.array([seed & (2**64 - 1), zlib.crc32(word.encode("utf-8", "surrogatepass"))], dtype=np.uint64)
+        key = np.array(
+            [seed & (2**64 - 1), zlib.crc32(b"bpe.word." + word.encode("utf-8", "replace"))], dtype=np.uint64
+        )
         self._source = np.random.Philox(key=key, counter=np.array([0, 0, draw, len(word)], dtype=np.uint64))
         self._left: list[int] = []
 
@@ -94,8 +98,8 @@ class _Uniform:
 class CutAnew:
     """Training pairs whose words are in other pieces in every epoch.
 
-    Batches are planned by the usual lengths, so that they hold as many more tokens as there are more pieces: about a
-    tenth, with a tenth of merges dropped.
+    Batches are planned by the usual lengths, so that they hold as many more tokens as there are more pieces, a quarter
+    with a tenth of merges dropped, and sentences of several lengths, which are padded.
 
     >>> pairs = CutAnew(prepared.train, prepared.tokenizers, drop=0.1, seed=1)
     >>> pairs.in_epoch(3).ids(17)
@@ -148,7 +152,7 @@ class Epoch:
         cutter = self.whole.cutters[side]
         if cutter is None:
             return usual
-        key = np.array([self.whole.seed & (2**64 - 1), zlib.crc32(SIDES[side].encode())], dtype=np.uint64)
+        key = np.array([self.whole.seed & (2**64 - 1), zlib.crc32(f"bpe.{SIDES[side]}".encode())], dtype=np.uint64)
         random = np.random.Philox(key=key, counter=np.array([0, 0, self.epoch, i], dtype=np.uint64))
         return np.array(cutter.encode(text, random.random_raw(len(usual))), dtype=np.int32)  # a piece or more a word
 

@@ -122,8 +122,7 @@ class Tokenizer:
         if self.config.unknown == "hash":
             return ([self._id(piece) for piece in self.surface(text)] for text in texts)
         cleaned = [separate(self.normalize(text), self.config) for text in texts]
-        if self._begin:
-            cleaned = [self._begin + text if text and text[0] != TAG else text for text in cleaned]
+        cleaned = [self._begun(text) for text in cleaned]
         if not self.config.parted:
             return (ids[:most] for ids in self._ids(cleaned))
         turns = [text.split(TAG) for text in cleaned]
@@ -156,9 +155,12 @@ class Tokenizer:
 
     def words(self, text: str) -> list[str]:
         """What `encode` cuts into pieces by itself, with the space before it; of texts that are not parted."""
-        cleaned = separate(self.normalize(text), self.config)
-        found = self._core.pre_tokenizer.pre_tokenize_str(self._begin + cleaned) if cleaned else []
-        return [word for word, _ in found]
+        cleaned = self._begun(separate(self.normalize(text), self.config))
+        return [word for word, _ in self._core.pre_tokenizer.pre_tokenize_str(cleaned)] if cleaned else []
+
+    def _begun(self, cleaned: str) -> str:
+        """With the space that the first word carries, or the tab of the first label."""
+        return self._begin + cleaned if cleaned and cleaned[0] != TAG else cleaned
 
     def encode_word(self, word: str) -> list[int]:
         """Ids of one of `words`."""

@@ -55,7 +55,10 @@ class DeepDecoder(LayeredDecoder):
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:
         """Why it cannot work, if it cannot."""
         if attention is None:
-            return "decoder deep shows all layers what attention finds, and attention is none: choose a score"
+            return (
+                "decoder deep shows all layers what attention finds, and attention is none: choose a score, or, where "
+                "there is no source, decoder recurrent"
+            )
         return LayeredDecoder.conflict(config, attention)
 
     def _sizes(self, context: int) -> tuple[int, int, int]:

@@ -114,6 +114,8 @@ class LayeredDecoder(nn.Module):
         for part in self.attentions:
             part.normalizer.expect(-math.log(len(readout.bias)))
         self.fed_size, above, shown = self._sizes(self.attentions.context_dim)
+        self.lasting = bool(self.fed_size or above)
+        """whether what attention finds for a token goes into the state, and so into later ones"""
         sizes = [embedding.dim + self.fed_size] + [hidden + above] * (layers - 1)
         chosen = [config.cell] * (layers - 1) + [config.top or config.cell]
         built = zip(chosen, sizes, strict=True)
@@ -243,7 +245,7 @@ class LayeredDecoder(nn.Module):
             loss = loss + (told.penalty * valid).sum()
         if told.sampled:
             rewards = valid.to(features).masked_scatter(valid, self.readout.log_likelihoods(found, right, pointed))
-            lasting = bool(self.fed_size) or any(part.remembers for part in self._attentions())
+            lasting = self.lasting or any(part.remembers for part in self._attentions())
             for each in told.sampled:
                 loss = loss + reinforce(rewards, valid, each.log_prob, each.baseline, lasting)
         return sums._replace(loss=loss)

@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from regard.ops import loss
-from regard.ops.loss import NllSums, chunked_nll, nll_gradient
+from regard.ops.loss import NllSums, checked, chunked_nll, nll_gradient
 
 
 def disagreement(
@@ -63,7 +63,8 @@ class _AgreeingNll(Function):
         wanted: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tokens, vocab = features.shape[0] // 2, weight.shape[0]
-        assert len(features) == len(targets) == 2 * tokens, "each token twice"
+        assert len(features) == 2 * tokens, "each token twice"
+        targets = checked(targets, 2 * tokens, vocab)
         grad_features = torch.empty_like(features) if wanted else None
         grad_weight = torch.zeros_like(weight) if wanted else None
         grad_bias = torch.zeros_like(bias) if wanted and bias is not None else None

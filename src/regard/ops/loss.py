@@ -61,6 +61,14 @@ def chunked_nll(
     return NllSums(loss, nll, correct)
 
 
+def checked(targets: Int[Tensor, "tokens"], tokens: int, vocab: int) -> Int[Tensor, "tokens"]:
+    """As kernels read them, which trust that they are ids."""
+    targets = targets.to(torch.int64).contiguous()
+    fits = targets.shape == (tokens,) and (tokens == 0 or bool((targets.min() >= 0) & (targets.max() < vocab)))
+    assert fits, f"targets must be {tokens} ids from 0 to {vocab - 1}"
+    return targets
+
+
 class _ChunkedNll(Function):
     """The gradient of the loss by the logits is p − q, so it is ready as soon as p is."""
 
@@ -75,9 +83,7 @@ class _ChunkedNll(Function):
         wanted: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tokens, vocab = features.shape[0], weight.shape[0]
-        targets = targets.to(torch.int64).contiguous()
-        fits = targets.shape == (tokens,) and (tokens == 0 or bool((targets.min() >= 0) & (targets.max() < vocab)))
-        assert fits, f"targets must be {tokens} ids from 0 to {vocab - 1}"
+        targets = checked(targets, tokens, vocab)
         grad_features = torch.empty_like(features) if wanted else None
         grad_weight = torch.zeros_like(weight) if wanted else None
         grad_bias = torch.zeros_like(bias) if wanted and bias is not None else None

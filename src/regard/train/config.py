@@ -43,8 +43,9 @@ class TrainConfig(Config):
     data.shared_vocabulary; 0: what the data has."""
     bpe_dropout: float = Field(0.0, ge=0, lt=1)
     """Of the merges of BPE, the share that is left out at random, anew in every epoch, on each side that is cut by BPE
-    (Provilkov et al. 2020, where 0.1 is best): more ways to write a word than few sentences show. Batches get a tenth
-    longer with it. 0: every word is always in the same pieces."""
+    (Provilkov et al. 2020): more ways to write a word than few sentences show. 0.1 makes a quarter more tokens, which
+    come on top of batch_tokens, and sentences of one length get several, so that half as much again and more is
+    computed. 0: every word is always in the same pieces."""
     joined: float = Field(0.0, ge=0, le=10)
     """Train on so many times as many examples more, each of two pairs, one after the other with a space between; 1 for
     a few hundred or thousand words or sentences; 0: what the data has."""
@@ -79,9 +80,9 @@ class TrainConfig(Config):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Probability spread over the vocabulary in the training loss; 0.1 as in Szegedy et al. 2016, section 7."""
     r_drop: float = Field(0.0, ge=0)
-    """R-Drop (Liang et al. 2021): each batch is read twice, with other dropout, and so many times the divergence of the
-    two outputs is added to the loss; 5 for translation and 1 for labels in the paper. An update costs twice as much. 0:
-    once."""
+    """R-Drop (Liang et al. 2021): each batch is read twice, with other dropout, and to the sum of both losses so many
+    times the mean divergence of the two outputs is added (the paper's α), the whole halved; 5 for translation in the
+    paper. An update takes twice the time and memory. 0: once."""
     class_weights: Literal["none", "balanced"] = "none"
     """Of task classify, what each label counts in the loss: as often as it is there, or, `balanced`, all the same,
     which finds more of a rare one and is less sure of it."""
