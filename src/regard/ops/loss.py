@@ -50,23 +50,19 @@ def chunked_nll(
     bias: Float[Tensor, "vocab"] | None,
     targets: Int[Tensor, "tokens"],
     smoothing: float = 0.0,
+    agreement: float = 0.0,
 ) -> NllSums:
     """`plain_nll` in chunks of tokens; gradients are made in the forward pass, so that the logits live once.
 
     Needs chunk × vocab numbers instead of four times tokens × vocab. Cannot be differentiated twice.
+
+    agreement   every two neighbours are readings of one token, and so many times their mean divergence is added:
+                `regard.ops.agreement.disagreement`
     """
     inputs = (features, weight, bias)
     wanted = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs)
-    loss, nll, correct = _ChunkedNll.apply(features, weight, bias, targets, smoothing, wanted)
+    loss, nll, correct = _ChunkedNll.apply(features, weight, bias, targets, smoothing, agreement, wanted)
     return NllSums(loss, nll, correct)
-
-
-def checked(targets: Int[Tensor, "tokens"], tokens: int, vocab: int) -> Int[Tensor, "tokens"]:
-    """As kernels read them, which trust that they are ids."""
-    targets = targets.to(torch.int64).contiguous()
-    fits = targets.shape == (tokens,) and (tokens == 0 or bool((targets.min() >= 0) & (targets.max() < vocab)))
-    assert fits, f"targets must be {tokens} ids from 0 to {vocab - 1}"
-    return targets
 
 
 class _ChunkedNll(Function):
@@ -80,19 +76,27 @@ class _ChunkedNll(Function):
         bias: Tensor | None,
         targets: Tensor,
         smoothing: float,
+        agreement: float,
         wanted: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tokens, vocab = features.shape[0], weight.shape[0]
-        targets = checked(targets, tokens, vocab)
+        targets = targets.to(torch.int64).contiguous()
+        fits = targets.shape == (tokens,) and (tokens == 0 or bool((targets.min() >= 0) & (targets.max() < vocab)))
+        assert fits, f"targets must be {tokens} ids from 0 to {vocab - 1}"
         grad_features = torch.empty_like(features) if wanted else None
         grad_weight = torch.zeros_like(weight) if wanted else None
         grad_bias = torch.zeros_like(bias) if wanted and bias is not None else None
         # Sums of thousands of terms: in float64, so that the chunk size cannot be seen in the loss.
-        sums = torch.zeros(3, dtype=torch.float64, device=features.device)
+        sums, apart = (torch.zeros(size, dtype=torch.float64, device=features.device) for size in (3, 1))
         size = max(1, CHUNK_ELEMENTS // vocab)
+        size += size % 2 if agreement else 0  # whole pairs
         for first in range(0, tokens, size):
             rows = slice(first, first + size)
-            grad = nll_gradient(F.linear(features[rows], weight, bias), targets[rows], smoothing, sums)
+            logits = F.linear(features[rows], weight, bias)
+            pull = disagreement_gradient(logits, apart) if agreement else None
+            grad = nll_gradient(logits, targets[rows], smoothing, sums)
+            if pull is not None:
+                grad.add_(pull, alpha=agreement)
             if grad_features is not None and grad_weight is not None:
                 torch.mm(grad, weight, out=grad_features[rows])
                 grad_weight.addmm_(grad.T, features[rows])
@@ -100,7 +104,7 @@ class _ChunkedNll(Function):
                     grad_bias += grad.sum(0)
         nll, uniform, correct = sums[0], sums[1], sums[2].to(targets.dtype)
         ctx.save_for_backward(grad_features, grad_weight, grad_bias)
-        loss = (1.0 - smoothing) * nll + smoothing * uniform
+        loss = (1.0 - smoothing) * nll + smoothing * uniform + agreement * apart[0]
         nll = nll.to(features.dtype)
         ctx.mark_non_differentiable(nll, correct)
         ctx.set_materialize_grads(False)
@@ -110,9 +114,9 @@ class _ChunkedNll(Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
         if grad_loss is None:
-            return (None,) * 6
+            return (None,) * 7
         scaled = (None if grad is None else grad * grad_loss for grad in ctx.saved_tensors)
-        return (*scaled, None, None, None)
+        return (*scaled, None, None, None, None)
 
 
 def nll_gradient(
@@ -133,3 +137,15 @@ def nll_gradient(
     ])  # fmt: skip
     grad = probs.div_(total).sub_(smoothing / vocab) if smoothing else probs.div_(total)
     return grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1.0))
+
+
+def disagreement_gradient(
+    logits: Float[Tensor, "rows vocab"], apart: Float[Tensor, "1"]
+) -> Float[Tensor, "rows vocab"]:
+    """The gradient of the disagreement of neighbours by their logits, which stay; adds its sum to `apart`."""
+    one, other = logits.log_softmax(-1).view(-1, 2, logits.shape[1]).unbind(1)
+    p, q, ratio = one.exp(), other.exp(), one - other
+    there, back = (p * ratio).sum(-1, keepdim=True), (-q * ratio).sum(-1, keepdim=True)  # both divergences
+    apart += 0.5 * (there + back).double().sum()
+    gradients = p * (ratio - there) + p - q, q * (-ratio - back) + q - p
+    return torch.stack(gradients, 1).mul_(0.5).flatten(0, 1)
