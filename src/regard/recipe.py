@@ -20,14 +20,12 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from regard.config import Config
-from regard.data.bpe_dropout import can_be_cut_anew
 from regard.data.config import DataConfig
-from regard.decode import DECODERS, READOUTS, SpanDecoder
 from regard.decode.config import SearchConfig
-from regard.encode import OPTIONAL_ENCODERS
 from regard.errors import RegardError
 from regard.model_config import ModelConfig
 from regard.recipe_errors import Places, did_you_mean, explain, nearest, part_names
+from regard.recipe_rules import check_rules
 from regard.score.config import ScoreConfig
 from regard.train.config import TrainConfig
 from regard.yaml_text import MAX_BYTES, read_yaml, write_yaml
@@ -110,193 +108,9 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Recipe:
-        if self.model.tie == "all" and not self.data.shared_vocabulary:
-            raise ValueError("model.tie=all shares one embedding table, so it needs data.shared_vocabulary=true")
-        if self.train.hallucinated and not self.data.shared_vocabulary:
-            raise ValueError(
-                "train.hallucinated looks for what source and target have in common, so it needs "
-                "data.shared_vocabulary=true"
-            )
-        if self.train.hallucinated and self.data.source.known_forms:
-            raise ValueError(
-                "train.hallucinated invents stems, of which no form is known: set data.source.known_forms to 0"
-            )
-        if self.train.sampled_softmax and not getattr(DECODERS[self.model.decoder.type], "estimates", True):
-            raise ValueError(
-                f"train.sampled_softmax {self.train.sampled_softmax:,} saves nothing with model.decoder "
-                f"{self.model.decoder.type}, whose vocabulary is small: set it to 0"
-            )
-        readout: Any = READOUTS[self.model.readout.type]
-        if self.train.sampled_softmax and not readout.estimates:
-            raise ValueError(
-                f"train.sampled_softmax {self.train.sampled_softmax:,} is not for model.readout "
-                f"{self.model.readout.type}: set it to 0"
-            )
-        if self.train.r_drop:
-            self._two_readings()
-        if readout.copies and not self.data.shared_vocabulary:
-            raise ValueError(
-                f"model.readout {self.model.readout.type} writes what it reads, so it needs data.shared_vocabulary=true"
-            )
-        if self.data.source.unknown == "hash" and not readout.copies:
-            raise ValueError(
-                "data.source.unknown hash leaves words that only model.readout copy can write: choose it, or spell"
-            )
-        if self.model.attention is None and self.search.coverage_penalty:
-            raise ValueError(
-                f"search.coverage_penalty {self.search.coverage_penalty:g} is about attention, and model.attention is "
-                "none: set it to 0"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pieces_anew(self) -> Recipe:
         from regard.tasks import TASKS
 
-        if not self.train.bpe_dropout:
-            return self
-        task, data = TASKS[self.task], self.data
-        if task.continues or task.points:
-            raise ValueError(f"train.bpe_dropout is for pairs of texts, and task {self.task} has none: set it to 0")
-        sides = {"source": data.source, "target": data.target}
-        by_bpe = {name: side for name, side in sides.items() if side.tokenizer == "bpe"}
-        if not by_bpe:
-            raise ValueError(
-                f"train.bpe_dropout is for tokenizer bpe, found {data.source.tokenizer} and {data.target.tokenizer}: "
-                "set it to 0"
-            )
-        for name, side in by_bpe.items():
-            if not can_be_cut_anew(side):
-                raise ValueError(
-                    f"train.bpe_dropout is for whole texts: leave out turns, sentences, question and truncate of "
-                    f"data.{name}, and set its unknown to spell; or set train.bpe_dropout to 0"
-                )
-        if self.train.joined or self.train.hallucinated:
-            raise ValueError("train.bpe_dropout goes with neither train.joined nor hallucinated: set it or both to 0")
-        return self
-
-    def _two_readings(self) -> None:
-        model = self.model
-        kinds: dict[str, Any] = {"decoder": DECODERS[model.decoder.type], "readout": READOUTS[model.readout.type]}
-        for key, kind in kinds.items():
-            if not kind.agrees:
-                raise ValueError(f"train.r_drop is not for model.{key} {getattr(model, key).type}: set it to 0")
-        if not (model.dropout or (model.output_dropout and kinds["decoder"] is not SpanDecoder)):
-            raise ValueError(
-                "train.r_drop compares two readings that differ by dropout, and there is none of their own (dropped "
-                "words and weights are the batch's): set model.dropout, or train.r_drop to 0"
-            )
-        if model.attention is not None and model.attention.normalizer.type == "hard":
-            raise ValueError("train.r_drop has no gradient for where attention of normalizer hard looks: set it to 0")
-
-    @model_validator(mode="after")
-    def _labels(self) -> Recipe:
-        from regard.tasks import TASKS
-
-        decides, decoder, kind = TASKS[self.task].decides, self.model.decoder, self.data.target.tokenizer
-        if not decides:
-            if decoder.type == "labels" or self.data.target.labelled:
-                raise ValueError(f"model.decoder labels and data.target.tokenizer {kind} are for task classify")
-            if self.train.class_weights != "none":
-                raise ValueError("train.class_weights are for task classify: set it to none")
-            return self
-        if decoder.type != "labels" or not self.data.target.labelled:
-            raise ValueError(
-                f"task {self.task} decides on labels: set model.decoder to labels (found {decoder.type}) and "
-                f"data.target.tokenizer to label, or labels where there may be several (found {kind})"
-            )
-        if decoder.several != (kind == "labels"):
-            raise ValueError(
-                f"model.decoder.several is {str(decoder.several).lower()} and data.target.tokenizer {kind}: label goes "
-                "with false, one for each text, and labels with true, any number"
-            )
-        if self.train.joined or self.train.hallucinated:
-            raise ValueError("train.joined and hallucinated put outputs together, and labels are none: set both to 0")
-        return self
-
-    @model_validator(mode="after")
-    def _spans(self) -> Recipe:
-        from regard.tasks import TASKS
-
-        points, decoder, spans = TASKS[self.task].points, self.model.decoder.type, self.data.target.pointing
-        if not points:
-            if decoder == "span" or spans:
-                raise ValueError("model.decoder span and data.target.tokenizer span are for task answer")
-            return self
-        if decoder != "span" or not spans:
-            raise ValueError(
-                f"task {self.task} points into a passage: set model.encoder to flow, model.attention to none, "
-                f"model.decoder to span (found {decoder}), data.source.question to true and data.target.tokenizer to "
-                f"span (found {self.data.target.tokenizer})"
-            )
-        if self.train.joined or self.train.hallucinated:
-            raise ValueError("train.joined and hallucinated put outputs together, and spans are none: set both to 0")
-        if self.train.pretrained.target:
-            raise ValueError("train.pretrained.target: spans have no vectors; set it to null")
-        return self
-
-    @model_validator(mode="after")
-    def _series(self) -> Recipe:
-        if not self.data.source.numeric:
-            return self
-        if self.model.spelling or self.train.pretrained.source or self.model.word_dropout:
-            raise ValueError(
-                "data.source.tokenizer series: numbers have no words; leave out model.spelling, model.word_dropout and "
-                "train.pretrained.source"
-            )
-        if self.train.joined or self.train.hallucinated:
-            raise ValueError("train.joined and hallucinated put texts together, and series are none: set both to 0")
-        return self
-
-    @model_validator(mode="after")
-    def _turns(self) -> Recipe:
-        from regard.tasks import TASKS
-
-        if self.data.source.turns is None:
-            if TASKS[self.task].converses:
-                raise ValueError(
-                    f"task {self.task} reads turns: set data.source.turns, how many before a reply, such as 4"
-                )
-            if OPTIONAL_ENCODERS[self.model.encoder.type].by_turns and self.data.source.sentences is None:
-                raise ValueError(
-                    f"model.encoder {self.model.encoder.type} reads part by part: set data.source.sentences to the "
-                    "language of documents; or data.source.turns, how many of a conversation's, and separate them "
-                    "with tabs (or name data.dialogue)"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _source_or_none(self) -> Recipe:
-        from regard.tasks import TASKS
-
-        splits = [split for split in (self.data.train, self.data.valid, self.data.test) if split is not None]
-        plain, task = [split.text is not None for split in splits], self.task
-        if not TASKS[task].continues:
-            if any(plain):
-                raise ValueError(f"data: text is for task write; task {task} needs sources and targets")
-            if self.model.encoder.type == "none":
-                raise ValueError("model.encoder none reads nothing: it is for task write")
-            return self
-        if not all(plain):
-            raise ValueError(f"task {task} learns from plain text: name it as text in data.train, valid and test")
-        if self.model.encoder.type != "none" or getattr(self.model.decoder, "input_feeding", False):
-            raise ValueError(
-                f"task {task} has no source: set model.encoder and model.attention to none, and "
-                "model.decoder.input_feeding to false"
-            )
-        if self.train.joined or self.train.hallucinated:
-            raise ValueError(
-                f"train.joined and hallucinated make pairs, and task {task} learns from none: set both to 0"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _metric_exists(self) -> Recipe:
-        from regard.tasks import TASKS
-
-        metric = self.train.metric
-        if metric is not None and metric not in (known := TASKS[self.task](self).metrics):
-            raise ValueError(f"train.metric: task {self.task} does not report {metric!r}{nearest(metric, list(known))}")
+        check_rules(self, TASKS[self.task])
         return self
 
 

@@ -52,9 +52,6 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: Sequence[int] | Indices) -> Batch:
-        """These, padded."""
-
     def source_text(self, i: int) -> str:
         """One of them in words, for an error."""
 

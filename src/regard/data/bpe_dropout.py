@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,6 +13,7 @@ from regard.data.batches import Batch, Indices, collate
 from regard.data.config import TextConfig
 from regard.data.store import SIDES, Ids, Pairs
 from regard.data.tokenizer import Tokenizer
+from regard.ops.noise import philox
 
 DRAWS = 64
 """Ways to cut a word that are drawn for it; at each place where it stands one of them is chosen. With a tenth of merges
@@ -83,10 +83,7 @@ class _Uniform:
     """Numbers in [0, 1), drawn some at a time: the stream of (seed, word, draw)."""
 
     def __init__(self, seed: int, word: str, draw: int) -> None:
-        key = np.array(
-            [seed & (2**64 - 1), zlib.crc32(b"bpe.word." + word.encode("utf-8", "replace"))], dtype=np.uint64
-        )
-        self._source = np.random.Philox(key=key, counter=np.array([0, 0, draw, len(word)], dtype=np.uint64))
+        self._source = philox(seed, f"bpe.word.{word}", draw, len(word))
         self._left: list[int] = []
 
     def next(self) -> float:
@@ -114,10 +111,6 @@ class CutAnew:
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    def batch(self, indices: Sequence[int] | Indices) -> Batch:
-        """These in their usual pieces."""
-        return self.pairs.batch(indices)
 
     def source_text(self, i: int) -> str:
         return self.pairs.source_text(i)
@@ -152,8 +145,7 @@ class Epoch:
         cutter = self.whole.cutters[side]
         if cutter is None:
             return usual
-        key = np.array([self.whole.seed & (2**64 - 1), zlib.crc32(f"bpe.{SIDES[side]}".encode())], dtype=np.uint64)
-        random = np.random.Philox(key=key, counter=np.array([0, 0, self.epoch, i], dtype=np.uint64))
+        random = philox(self.whole.seed, f"bpe.{SIDES[side]}", self.epoch, i)
         return np.array(cutter.encode(text, random.random_raw(len(usual))), dtype=np.int32)  # a piece or more a word
 
 

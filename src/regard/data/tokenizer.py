@@ -164,7 +164,7 @@ class Tokenizer:
 
     def encode_word(self, word: str) -> list[int]:
         """Ids of one of `words`."""
-        return list(self._core.encode(word, add_special_tokens=False, is_pretokenized=False).ids)
+        return list(self._core.encode(word, add_special_tokens=False).ids)
 
     def merges(self) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
         """Of BPE: the id of each learned piece, and of each merge its place in the order in which they are made."""

@@ -95,6 +95,8 @@ class LabelDecoder(nn.Module):
     """no readout that copies"""
     agrees = True
     """whether `train.r_drop` is for it"""
+    drops_output = True
+    """whether `model.output_dropout` is for it"""
 
     def __init__(
         self,

@@ -89,6 +89,8 @@ class LayeredDecoder(nn.Module):
     """whether it tells a readout where attention points"""
     agrees = True
     """whether `train.r_drop` is for it"""
+    drops_output = True
+    """whether `model.output_dropout` is for it"""
     config: Any
 
     def __init__(

@@ -129,6 +129,8 @@ class MarginalDecoder(nn.Module):
     """no readout that copies"""
     agrees = False
     """no `train.r_drop`: its sum over source steps is a loss of its own"""
+    drops_output = True
+    """whether `model.output_dropout` is for it"""
 
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:

@@ -78,6 +78,8 @@ class SpanDecoder(nn.Module):
     """no readout that copies"""
     agrees = True
     """whether `train.r_drop` is for it"""
+    drops_output = False
+    """whether `model.output_dropout` is for it"""
     attends = True
 
     def __init__(
