@@ -1,10 +1,9 @@
 """A deep decoder: attention is asked by its first layer, and all layers above see what it found."""
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
@@ -13,8 +12,7 @@ from regard.attend.combination import Looked
 from regard.decode.layered import LayeredDecoder, LayersConfig, LoopRun, dropped
 from regard.decode.source import DecoderSource
 from regard.decode.state import State
-from regard.decode.trace import Trace, stacked
-from regard.ops.dropout import sequence_dropout
+from regard.decode.trace import stacked
 from regard.ops.noise import Noise
 
 
@@ -69,31 +67,28 @@ class DeepDecoder(LayeredDecoder):
             return {}
         return {"context": source.summary.new_zeros(source.rows, self.attentions.context_dim)}
 
-    def teacher_forced(
+    def _through(
         self,
+        embedded: Float[Tensor, "batch tgt_len embed"],
+        state: State,
         source: DecoderSource,
-        inputs: Int[Tensor, "batch tgt_len"],
-        noise: Noise | None = None,
-        keep_weights: bool = False,
-    ) -> tuple[Float[Tensor, "batch tgt_len features"], Trace]:
-        """Features for every step of `inputs` (the target with BOS before it), one row per sentence."""
-        embedded = sequence_dropout(self.embedding(inputs, noise, "target.words"), self.dropout, noise, "decoder.in")
-        run, state = self._run(noise, like=embedded), self.start(source)
+        run: LoopRun,
+        noise: Noise | None,
+    ) -> tuple[Float[Tensor, "batch tgt_len features"], Looked, Float[Tensor, "batch tgt_len hidden"] | None]:
+        """All tokens: the first layer and attention, then all layers above in one call each."""
         if not self.fed_size and all(part.stateless for part in self._attentions()):
             first, _ = self._whole_layer(0, embedded, state, run, noise)
             looked, _ = self.attentions(first, source.attended, {}, noise)
             contexts = looked.contexts
         else:
-            first, contexts, looked = self._first_steps(embedded, state, source, run, noise, keep_weights)
+            first, contexts, looked = self._first_steps(embedded, state, source, run, noise)
         output = top = first
         for depth in range(1, len(self.cells)):
             below = torch.cat([dropped(output, run.masks[depth]), *contexts], -1)
             top, _ = self._whole_layer(depth, below, state, run, noise)
             output = output + top if self.config.residual else top
         features = self._features(output, contexts if self.config.output_context else [], embedded, run)
-        penalized = noise is not None and bool(self.config.ar or self.config.tar)
-        looked = looked if keep_weights else replace(looked, weights=[])
-        return features, self._trace(looked, top if penalized else None)
+        return features, looked, top
 
     def _first_steps(
         self,
@@ -102,7 +97,6 @@ class DeepDecoder(LayeredDecoder):
         source: DecoderSource,
         run: LoopRun,
         noise: Noise | None,
-        keep_weights: bool,
     ) -> tuple[Float[Tensor, "batch tgt_len hidden"], list[Tensor], Looked]:
         """The first layer and attention, a step at a time: outputs, contexts, and where attention went."""
         gates = self._project(embedded)  # every step's, in one product
@@ -114,7 +108,7 @@ class DeepDecoder(LayeredDecoder):
             output, context, state, looked = self._ask(gates_t, state, source, run, now)
             outputs.append(output)
             found.append(context)
-            looks.append(Looked(weights=looked.weights if keep_weights else [], aux=looked.aux))
+            looks.append(Looked(weights=looked.weights if run.keep_weights else [], aux=looked.aux))
         return torch.stack(outputs, 1), [torch.stack(found, 1)], stacked(looks)
 
     def _ask(

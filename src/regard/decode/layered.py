@@ -28,7 +28,7 @@ from regard.decode.state import State
 from regard.decode.trace import Trace, trace
 from regard.errors import RegardError
 from regard.ops.activation import activation_penalty
-from regard.ops.dropout import dropout, sequence_mask
+from regard.ops.dropout import dropout, sequence_dropout, sequence_mask
 from regard.ops.loss import NllSums
 from regard.ops.noise import Noise
 from regard.ops.pointer import Pointed
@@ -50,6 +50,10 @@ class LoopRun:
     masks: list[Tensor | None]
     """dropout of the input of every layer past the first, one mask per sequence"""
     feature_mask: Tensor | None
+    keep_weights: bool = False
+    """whether where attention went is asked for"""
+    penalized: bool = False
+    """whether the top layer's outputs are"""
 
 
 class LayersConfig(OfCells):
@@ -80,7 +84,7 @@ class LayersConfig(OfCells):
 
 class LayeredDecoder(nn.Module):
     """Layers of cells, attention and a readout. A subclass says how a token goes through them: `_advance` for one,
-    which is the definition, and `teacher_forced` for all of a target.
+    which is the definition, and `_through` for all of a target.
 
     a token's embedding e and what is fed back → the first layer → … → the last one, h → features, tanh(W [h; …])
     """
@@ -142,6 +146,25 @@ class LayeredDecoder(nn.Module):
         keep_weights: bool = False,
     ) -> tuple[Float[Tensor, "batch tgt_len features"], Trace]:
         """Features for every step of `inputs` (the target with BOS before it), one row per sentence."""
+        embedded = sequence_dropout(self.embedding(inputs, noise, "target.words"), self.dropout, noise, "decoder.in")
+        run, state = self._run(noise, like=embedded), self.start(source)
+        run.keep_weights = keep_weights
+        features, looked, tops = self._through(embedded, state, source, run, noise)
+        told = trace(looked if keep_weights else replace(looked, weights=[]))
+        if tops is not None and run.penalized:
+            penalty = activation_penalty(tops, self.config.ar, self.config.tar)
+            told = replace(told, penalty=penalty if told.penalty is None else told.penalty + penalty)
+        return features, told
+
+    def _through(
+        self,
+        embedded: Float[Tensor, "batch tgt_len embed"],
+        state: State,
+        source: DecoderSource,
+        run: LoopRun,
+        noise: Noise | None,
+    ) -> tuple[Float[Tensor, "batch tgt_len features"], Looked, Float[Tensor, "batch tgt_len hidden"] | None]:
+        """All tokens: features, where attention went, and the top layer's outputs, where they are penalized."""
         raise NotImplementedError
 
     def _advance(
@@ -211,14 +234,6 @@ class LayeredDecoder(nn.Module):
         output = StepOutput(scores, normalized, weights, vocab=len(self.readout.bias), features=features)
         output.aux = {f"weights.{index}": part for index, part in enumerate(looked.weights[1:], start=1)}
         return output, state
-
-    def _trace(self, looked: Looked, tops: Float[Tensor, "batch tgt_len hidden"] | None) -> Trace:
-        """What is told of all looks, with the penalties of the top layer's outputs where they are given."""
-        told = trace(looked)
-        if tops is None:
-            return told
-        penalty = activation_penalty(tops, self.config.ar, self.config.tar)
-        return replace(told, penalty=penalty if told.penalty is None else told.penalty + penalty)
 
     def loss(
         self,
@@ -293,6 +308,7 @@ class LayeredDecoder(nn.Module):
             combine=LoopProduct(self.combine.weight),
             masks=masks,
             feature_mask=feature_mask,
+            penalized=noise is not None and bool(self.config.ar or self.config.tar),
         )
 
     def _attend(

@@ -1,6 +1,5 @@
 """The attentive recurrent decoder: attention before or after the cell, with or without input feeding."""
 
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -11,8 +10,7 @@ from regard.attend.combination import Looked
 from regard.decode.layered import LayeredDecoder, LayersConfig, LoopRun, dropped
 from regard.decode.source import DecoderSource
 from regard.decode.state import State
-from regard.decode.trace import Trace, stacked
-from regard.ops.dropout import sequence_dropout
+from regard.decode.trace import stacked
 from regard.ops.noise import Noise
 
 
@@ -50,21 +48,17 @@ class RecurrentDecoder(LayeredDecoder):
             return {}
         return {"features": source.summary.new_zeros(source.rows, self.config.hidden)}
 
-    def teacher_forced(
+    def _through(
         self,
+        embedded: Float[Tensor, "batch tgt_len embed"],
+        state: State,
         source: DecoderSource,
-        inputs: Int[Tensor, "batch tgt_len"],
-        noise: Noise | None = None,
-        keep_weights: bool = False,
-    ) -> tuple[Float[Tensor, "batch tgt_len features"], Trace]:
-        """Features for every step of `inputs` (the target with BOS before it), one row per sentence."""
-        embedded = sequence_dropout(self.embedding(inputs, noise, "target.words"), self.dropout, noise, "decoder.in")
-        run, state = self._run(noise, like=embedded), self.start(source)
-        penalized = noise is not None and bool(self.config.ar or self.config.tar)
+        run: LoopRun,
+        noise: Noise | None,
+    ) -> tuple[Float[Tensor, "batch tgt_len features"], Looked, Float[Tensor, "batch tgt_len hidden"] | None]:
+        """All tokens: in one call a layer where nothing that attention finds is fed back."""
         if not self.fed_size and all(part.stateless for part in self._attentions()):
-            features, looked, top = self._all_steps(embedded, state, source, run, noise)
-            looked = looked if keep_weights else replace(looked, weights=[])
-            return features, self._trace(looked, top if penalized else None)
+            return self._all_steps(embedded, state, source, run, noise)
         gates = self._project(embedded)  # every step's, in one product
         found: list[Tensor] = []
         tops: list[Tensor] = []
@@ -73,10 +67,10 @@ class RecurrentDecoder(LayeredDecoder):
             now = None if noise is None else noise.under(f"step.{t}")
             features, state, looked = self._advance(gates_t, embedded_t, state, source, run, now)
             found.append(features)
-            if penalized:
+            if run.penalized:
                 tops.append(self._top(state))
-            looks.append(Looked(weights=looked.weights if keep_weights else [], aux=looked.aux))
-        return torch.stack(found, 1), self._trace(stacked(looks), torch.stack(tops, 1) if penalized else None)
+            looks.append(Looked(weights=looked.weights if run.keep_weights else [], aux=looked.aux))
+        return torch.stack(found, 1), stacked(looks), torch.stack(tops, 1) if tops else None
 
     def read(
         self, tokens: Int[Tensor, "batch steps"], state: State, source: DecoderSource
@@ -107,7 +101,7 @@ class RecurrentDecoder(LayeredDecoder):
         run: LoopRun,
         noise: Noise | None,
     ) -> tuple[Float[Tensor, "rows features"], State, Looked]:
-        """One token of every row: the definition, used by `step` and by the loop of `teacher_forced`."""
+        """One token of every row: the definition, used by `step` and by the loop of `_through`."""
         before = self.config.attend == "before"
         fed: list[Tensor] = []
         after: State = {}
