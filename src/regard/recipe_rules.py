@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from regard.data.bpe_dropout import can_be_cut_anew
 from regard.decode import DECODERS, READOUTS
 from regard.encode import OPTIONAL_ENCODERS
+from regard.objectives import OBJECTIVES
 from regard.recipe_errors import nearest
 
 if TYPE_CHECKING:  # they know this
@@ -73,6 +74,22 @@ def _two_readings(recipe: Recipe, task: type[TextTask]) -> None:
         )
     if model.attention is not None and model.attention.normalizer.type == "hard":
         raise ValueError("train.r_drop has no gradient for where attention of normalizer hard looks: set it to 0")
+
+
+def _own_outputs(recipe: Recipe, task: type[TextTask]) -> None:
+    train, decoder, readout = recipe.train, recipe.model.decoder.type, recipe.model.readout.type
+    kind, back = f"train.objective {train.objective.type}", "set it to likelihood"
+    if train.scheduled_sampling:
+        kind, back = "train.scheduled_sampling", "set it to 0"
+    elif not OBJECTIVES[train.objective.type].samples:
+        return
+    generates: Any = DECODERS[decoder]
+    if not generates.generates:
+        raise ValueError(f"{kind} is not for model.decoder {decoder}: {back}")
+    if READOUTS[readout].copies:
+        raise ValueError(f"{kind} is not for model.readout {readout}: {back}")
+    if task.continues or recipe.data.source.numeric:
+        raise ValueError(f"{kind} is for pairs of texts: {back}")
 
 
 def _pieces_anew(recipe: Recipe, task: type[TextTask]) -> None:
@@ -195,6 +212,7 @@ def _metric_exists(recipe: Recipe, task: type[TextTask]) -> None:
 RULES = (
     _parts_agree,
     _two_readings,
+    _own_outputs,
     _pieces_anew,
     _labels,
     _spans,

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import collections
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.resuming import LINES, check_resumes, small_recipe
 
-import regard
 from regard.data.bpe_dropout import DRAWS, CutAnew, Cutter
 from regard.data.config import TextConfig
 from regard.data.tokenizer import Tokenizer
 from regard.errors import RegardError
 from regard.recipe import Recipe, load_recipe
 from regard.tasks.translate import Translate
-from regard.train.log import read_metrics
-from regard.train.loop import Trainer
-from regard.train.signals import Interrupted
 
-LINES = [
-    "the lower tower, the lowest flower",
-    "a newer and wider river",
-    "slower showers < powers.",
-    "lower newest",
-] * 3
 WORD = " lowest"
 
 
@@ -79,21 +69,7 @@ def test_draws_are_a_function_of_seed_word_and_number() -> None:
 
 
 def recipe(folder: Path, **train: object) -> Recipe:
-    for name, lines in (("train", LINES), ("valid", LINES[:2])):
-        for side in ("a", "b"):
-            (folder / f"{name}.{side}").write_text("\n".join(line + side for line in lines) + "\n")
-    split = {
-        name: {"source": str(folder / f"{name}.a"), "target": str(folder / f"{name}.b")} for name in ("train", "valid")
-    }
-    text = {"tokenizer": "bpe", "vocab": 300}
-    return Recipe.from_dict(
-        {
-            "task": "translate",
-            "data": {**split, "source": text, "target": text, "cache": str(folder / "cache")},
-            "model": {"embed": 8, "encoder": {"hidden": 8}, "decoder": {"hidden": 8}, "attention": {"dim": 8}},
-            "train": {"epochs": 4, "batch_tokens": 120, "bpe_dropout": 0.3, "threads": 1, **train},
-        }
-    )
+    return small_recipe(folder, bpe_dropout=0.3, **train)
 
 
 def test_an_epochs_pairs_are_other_pieces_of_the_same_texts(tmp_path: Path) -> None:
@@ -119,25 +95,8 @@ def test_an_epochs_pairs_are_other_pieces_of_the_same_texts(tmp_path: Path) -> N
 def test_training_counts_the_tokens_that_it_sees_and_resumes_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = regard.train(recipe(tmp_path, log_every=1), tmp_path / "whole")
-    stopped: list[int] = []
-    after = Trainer._after_update
-
-    def stop(trainer: Trainer) -> bool:
-        if trainer.state.epoch == 2 and trainer.state.batch == 1:
-            trainer.stop.number = signal.SIGTERM
-            stopped.append(trainer.state.update)
-        return after(trainer)
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Trainer, "_after_update", stop)
-        regard.train(recipe(tmp_path, log_every=1), tmp_path / "parts")
-    parts = regard.train(recipe(tmp_path, log_every=1), tmp_path / "parts")
-    assert stopped and parts.info["weights_sha256"] == whole.info["weights_sha256"]
-    logs = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts")]
-    seen = [{line["update"]: (line["loss"], line["tokens"]) for line in log if line["type"] == "train"} for log in logs]
-    assert seen[0] == seen[1]
-    assert len({tokens for _, tokens in seen[0].values()}) > 2  # more pieces in some epochs than in others
+    seen = check_resumes(recipe(tmp_path), tmp_path, monkeypatch)
+    assert len({tokens for _, tokens in seen.values()}) > 2  # more pieces in some epochs than in others
 
 
 @pytest.mark.parametrize(

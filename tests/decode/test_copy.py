@@ -204,7 +204,7 @@ def test_what_search_finds_costs_what_teacher_forcing_says(attention):
             [again] = score_targets(decoder, source, [output.tokens], config)
             assert again.log_prob == pytest.approx(output.log_prob, rel=1e-9)
             told = torch.tensor([[2, *output.tokens]]), torch.tensor([[*output.tokens, EOS]])
-            forced, _ = decoder.forced(source, *told)
+            forced = decoder.forced(source, *told)[0].detach()
             assert float(forced.sum()) == pytest.approx(output.log_prob, rel=1e-9)
 
 

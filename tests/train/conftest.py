@@ -88,7 +88,7 @@ class Copy:
     def training(self, prepared: Any, seed: int) -> Words:
         return prepared.train
 
-    def loss(self, model: Copier, batch: Any, noise: Any) -> Any:
+    def loss(self, model: Copier, batch: Any, noise: Any, done: float = 1.0) -> Any:
         logits = model(batch, noise)
         kept = batch.target_out != PAD
         loss = nn.functional.cross_entropy(logits[kept], batch.target_out[kept], reduction="sum")

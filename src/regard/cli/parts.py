@@ -27,6 +27,7 @@ KINDS = {
     "decoders": [("regard.decode", "DECODERS")],
     "readouts": [("regard.decode", "READOUTS")],
     "searches": [("regard.decode", "SEARCHES")],
+    "objectives": [("regard.objectives", "OBJECTIVES")],
     "tasks": [("regard.tasks", "TASKS")],
     "metrics": [("regard.score", "METRICS")],
 }

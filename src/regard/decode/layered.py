@@ -95,6 +95,8 @@ class LayeredDecoder(nn.Module):
     """whether `train.r_drop` is for it"""
     drops_output = True
     """whether `model.output_dropout` is for it"""
+    generates = True
+    """whether `train.scheduled_sampling` and objectives of whole outputs are for it"""
     config: Any
 
     def __init__(
@@ -261,10 +263,12 @@ class LayeredDecoder(nn.Module):
         if told.penalty is not None:
             loss = loss + (told.penalty * valid).sum()
         if told.sampled:
-            rewards = valid.to(features).masked_scatter(valid, self.readout.log_likelihoods(found, right, pointed))
+            with torch.no_grad():
+                each = self.readout.log_likelihoods(found, right, pointed)
+            rewards = valid.to(features).masked_scatter(valid, each)
             lasting = self.lasting or any(part.remembers for part in self._attentions())
-            for each in told.sampled:
-                loss = loss + reinforce(rewards, valid, each.log_prob, each.baseline, lasting)
+            for one in told.sampled:
+                loss = loss + reinforce(rewards, valid, one.log_prob, one.baseline, lasting)
         return sums._replace(loss=loss)
 
     def forced(

@@ -131,6 +131,8 @@ class MarginalDecoder(nn.Module):
     """no `train.r_drop`: its sum over source steps is a loss of its own"""
     drops_output = True
     """whether `model.output_dropout` is for it"""
+    generates = False
+    """whether `train.scheduled_sampling` and objectives of whole outputs are for it"""
 
     @staticmethod
     def conflict(config: Any, attention: Attention.Config | None) -> str | None:

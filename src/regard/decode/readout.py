@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from regard import config
 from regard.decode.embedding import Embedding
@@ -72,15 +73,21 @@ class SoftmaxReadout(nn.Module):
         """Scores of every token, and whether they are log-probabilities."""
         return self.logits(features), False
 
-    @torch.no_grad()
     def log_likelihoods(
         self,
         features: Float[Tensor, "tokens features"],
         targets: Int[Tensor, "tokens"],
         pointed: Pointed | None = None,
     ) -> Float[Tensor, "tokens"]:
-        """log p of each target, in nats, in chunks and without gradients: a reward, not a loss."""
-        found = [log_probs.gather(1, right) for log_probs, right in self._each(features, targets, pointed)]
+        """log p of each target, in nats, in chunks, whose scores are not kept: for gradients they are made again."""
+
+        def chosen(features: Tensor, targets: Tensor, pointed: Pointed | None) -> Tensor:
+            return self._log_probs(features, pointed).gather(1, targets)
+
+        found = [
+            checkpoint(chosen, *part, use_reentrant=False, preserve_rng_state=False)
+            for part in self._each(features, targets, pointed)
+        ]
         return torch.cat(found)[:, 0]
 
     @torch.no_grad()
@@ -89,21 +96,26 @@ class SoftmaxReadout(nn.Module):
     ) -> tuple[Float[Tensor, "tokens"], Bool[Tensor, "tokens"]]:
         """log p of each target, in nats, and whether it ranks first; in chunks and without gradients."""
         found, hits = [], []
-        for log_probs, right in self._each(features, targets, None):
+        for some, right, _ in self._each(features, targets, None):
+            log_probs = self._log_probs(some, None)
             found.append(log_probs.gather(1, right))
             hits.append(log_probs.argmax(1, keepdim=True) == right)
         return torch.cat(found)[:, 0], torch.cat(hits)[:, 0]
 
     def _each(
         self, features: Tensor, targets: Tensor, pointed: Pointed | None
-    ) -> Iterator[tuple[Float[Tensor, "rows columns"], Int[Tensor, "rows 1"]]]:
-        """log p of every token, and the targets, of a chunk of rows at a time."""
+    ) -> Iterator[tuple[Float[Tensor, "rows features"], Int[Tensor, "rows 1"], Pointed | None]]:
+        """A chunk of rows at a time."""
         columns = len(self.bias) + (0 if pointed is None else pointed.tokens.shape[1])
         size = max(1, CHUNK_ELEMENTS // columns)
         for first in range(0, len(targets), size):
             rows = slice(first, first + size)
-            scores, normalized = self.score(features[rows], pointed and pointed.rows(rows))
-            yield scores if normalized else scores.log_softmax(-1), targets[rows, None]
+            yield features[rows], targets[rows, None], pointed and pointed.rows(rows)
+
+    def _log_probs(self, features: Tensor, pointed: Pointed | None) -> Float[Tensor, "rows columns"]:
+        """log p of every token."""
+        scores, normalized = self.score(features, pointed)
+        return scores if normalized else scores.log_softmax(-1)
 
     def nll(
         self,

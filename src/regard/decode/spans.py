@@ -80,6 +80,8 @@ class SpanDecoder(nn.Module):
     """whether `train.r_drop` is for it"""
     drops_output = False
     """whether `model.output_dropout` is for it"""
+    generates = False
+    """whether `train.scheduled_sampling` and objectives of whole outputs are for it"""
     attends = True
 
     def __init__(

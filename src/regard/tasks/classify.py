@@ -55,9 +55,9 @@ class Classify(DecisionTask):
             self._importance = balanced(prepared.train, prepared.tokenizers["target"].size)
         return super().training(prepared, seed)
 
-    def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
+    def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None, done: float = 1.0) -> LossSums:
         if self._importance is None:
-            return super().loss(model, batch, noise)
+            return super().loss(model, batch, noise, done)
         train, importance = self.recipe.train, self._importance.to(next(model.parameters()))
         return model.loss(
             batch, smoothing=train.label_smoothing, noise=noise, agreement=train.r_drop, importance=importance

@@ -41,8 +41,8 @@ class Task(Protocol):
     def training(self, prepared: Prepared, seed: int) -> Examples:
         """What is learned from: the training pairs, with what the recipe makes of them."""
 
-    def loss(self, model: nn.Module, batch: Batch, noise: Noise | None) -> LossSums:
-        """Sums over the batch's target tokens."""
+    def loss(self, model: nn.Module, batch: Batch, noise: Noise | None, done: float = 1.0) -> LossSums:
+        """Sums over the batch's target tokens. done   the share of training that lies behind"""
 
     def validate(self, model: nn.Module, prepared: Prepared, *, full: bool) -> dict[str, float]:
         """Metrics on the validation data; `full`: the recipe's own search on all of it."""

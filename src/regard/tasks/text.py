@@ -18,6 +18,8 @@ from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences
 from regard.errors import RegardError
 from regard.model import LossSums, Seq2Seq, seeded
+from regard.objectives import OBJECTIVES, Judge
+from regard.objectives.scheduled import with_own_tokens
 from regard.ops.noise import Noise
 from regard.recipe import Recipe
 from regard.score import TEXT_METRICS
@@ -48,6 +50,7 @@ class TextTask:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self._judge: Judge | None = None
 
     def scorers(self) -> list[Metric]:
         raise NotImplementedError
@@ -68,16 +71,26 @@ class TextTask:
         for scorer in self.scorers():
             scorer.corpus(["a"], [["a"]])
         self.compared_by(self.recipe.search)
+        self._judged_by()
+
+    def _judged_by(self) -> Metric | None:
+        """The metric of `train.objective`, where it has one."""
+        objective = self.recipe.train.objective
+        if not OBJECTIVES[objective.type].samples:
+            return None
+        return self._comparing(objective.metric or self.default_metric, "train.objective.metric")
 
     def compared_by(self, search: SearchConfig) -> Metric | None:
-        """The metric of `search.mbr`, with the recipe's options where it is one of the recipe's."""
-        if search.mbr is None:
-            return None
+        """The metric of `search.mbr`."""
+        return None if search.mbr is None else self._comparing(search.mbr, "search.mbr")
+
+    def _comparing(self, name: str, key: str) -> Metric:
+        """The metric of texts that this key names, with the recipe's options where it is one of the recipe's."""
         known: dict[str, Metric] = {name: kind() for name, kind in TEXT_METRICS.items() if not kind.of_outputs_alone}
         known |= {scorer.name: scorer for scorer in self.scorers() if scorer.name in known}
-        if search.mbr not in known:
-            raise RegardError(f"search.mbr: no metric {search.mbr!r} compares texts; there are {', '.join(known)}.")
-        return known[search.mbr]
+        if name not in known:
+            raise RegardError(f"{key}: no metric {name!r} compares texts; there are {', '.join(known)}.")
+        return known[name]
 
     def build(self, tokenizers: Mapping[str, Tokenizer]) -> Seq2Seq:
         source, model = tokenizers["source"], self.recipe.model
@@ -86,17 +99,30 @@ class TextTask:
         return seeded(self.recipe.seed, Seq2Seq, model, **sizes, spellings=spellings, channels=source.channels)
 
     def training(self, prepared: Prepared, seed: int) -> Examples:
-        return augmented(prepared.train, prepared.tokenizers, self.recipe.train, seed)
+        metric, tokenizers = self._judged_by(), prepared.tokenizers
+        if metric is not None:
+            search = self.open_ended(self.recipe.search)
+            self._judge = Judge(metric, lambda tokens: self.finish(tokens, tokenizers), search)
+        return augmented(prepared.train, tokenizers, self.recipe.train, seed)
 
-    def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
+    def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None, done: float = 1.0) -> LossSums:
         train = self.recipe.train
-        return model.loss(
-            batch,
-            smoothing=train.label_smoothing,
-            noise=noise,
-            sampled=train.sampled_softmax,
-            agreement=train.r_drop,
-        )
+        if noise is not None and train.scheduled_sampling and done:
+            batch = with_own_tokens(model, batch, train.scheduled_sampling * done, noise)
+
+        def likelihood() -> LossSums:
+            return model.loss(
+                batch,
+                smoothing=train.label_smoothing,
+                noise=noise,
+                sampled=train.sampled_softmax,
+                agreement=train.r_drop,
+            )
+
+        if noise is None:
+            return likelihood()
+        objective = OBJECTIVES[train.objective.type](train.objective)
+        return objective(model, batch, noise, likelihood, self._judge)
 
     def examples(self, pairs: Pairs) -> tuple[list[str], list[list[str]]]:
         """One example a line, with all of its references."""

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from regard.config import Config
+from regard.config import Config, choice
+from regard.objectives import OBJECTIVES
 
 
 class PretrainedConfig(Config):
@@ -83,6 +84,12 @@ class TrainConfig(Config):
     """R-Drop (Liang et al. 2021): each batch is read twice, with other dropout, and to the sum of both losses so many
     times the mean divergence of the two outputs is added (the paper's α), the whole halved; 5 for translation in the
     paper. An update takes twice the time and memory. 0: once."""
+    scheduled_sampling: float = Field(0.0, ge=0, le=1)
+    """Scheduled sampling (Bengio et al. 2015): the share of its own tokens, drawn from the model, that the decoder is
+    told at the end of training in place of the right ones; it grows evenly from 0. 0: it is told the right ones."""
+    objective: choice(OBJECTIVES) = "likelihood"  # type: ignore[valid-type]
+    """What is minimised; another than the likelihood looks at whole outputs and a metric of them, takes several times
+    as long, and is for the end: begin with `train.init_from`, a run that was trained by likelihood."""
     class_weights: Literal["none", "balanced"] = "none"
     """Of task classify, what each label counts in the loss: as often as it is there, or, `balanced`, all the same,
     which finds more of a rare one and is less sure of it."""

@@ -53,7 +53,7 @@ class Learnable(Protocol):
     @property
     def default_metric(self) -> str: ...
     def training(self, prepared: Any, seed: int) -> Examples: ...
-    def loss(self, model: Any, batch: Batch, noise: Noise | None) -> LossSums: ...
+    def loss(self, model: Any, batch: Batch, noise: Noise | None, done: float = 1.0) -> LossSums: ...
     def validate(self, model: Any, prepared: Any, *, full: bool) -> dict[str, float]: ...
 
 
@@ -141,13 +141,13 @@ class Trainer:
     def _update(self, group: Sequence[Indices]) -> None:
         """One step of the optimiser over a group of batches; this process does every `ranks.size`-th of them."""
         examples = self.examples.in_epoch(self.state.epoch)
-        sums = Sums.of(examples, group)
+        sums, done = Sums.of(examples, group), self._done()
         # Per batch its loss, then nll and correct tokens: one small tensor, read back once.
         figures = torch.zeros(len(group) + 2, dtype=torch.float64, device=self.device)
         for place in range(self.ranks.rank, len(group), self.ranks.size):
             batch = examples.batch(group[place]).to(self.device)
             noise = Noise(self.seed, self.state.update, place)
-            found = self.task.loss(self.model, batch, noise)
+            found = self.task.loss(self.model, batch, noise, done)
             (found.loss / sums.tokens).backward()
             figures[place] = found.loss.detach()
             figures[-2] += found.nll
@@ -166,9 +166,12 @@ class Trainer:
 
     def _rate(self) -> float:
         """The learning rate of the coming update."""
+        return self.config.learning_rate * rate_factor(self.config, self.state.update, self._done())
+
+    def _done(self) -> float:
+        """The share of training that lies behind the coming update."""
         epochs_done = self.state.epoch + self.state.batch / self.batches
-        done = share_done(self.config, self.state.update, epochs_done)
-        return self.config.learning_rate * rate_factor(self.config, self.state.update, done)
+        return share_done(self.config, self.state.update, epochs_done)
 
     def _move(self, group: Sequence[Indices], sums: Sums, norm: float) -> None:
         """Go to the next position, and report."""
