@@ -74,7 +74,7 @@ class Pairs:
         return self
 
 
-def as_task(loss: Callable[[Seq2Seq, Batch, Noise | None], LossSums]) -> SimpleNamespace:
+def as_task(loss: Callable[[Seq2Seq, Batch, Noise | None, float], LossSums]) -> SimpleNamespace:
     """What a trainer asks of a task, for `Pairs`."""
     return SimpleNamespace(
         loss=loss,
@@ -104,7 +104,7 @@ class OurLoop:
             began=time.monotonic(),
         )
 
-    def _loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None) -> LossSums:
+    def _loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None, done: float) -> LossSums:
         return model.loss(batch, smoothing=SMOOTHING, noise=noise)
 
     def step(self, batch: Sequence[int]) -> None:
