@@ -44,6 +44,10 @@ class LossSums:
     """target tokens, end marks included"""
     correct: Tensor
     """tokens whose highest score is the target"""
+    cost: float = 0.0
+    """what outputs that were found for it cost, summed over sentences, where the objective finds some"""
+    judged: int = 0
+    """how many sentences that is of"""
 
 
 @dataclass(frozen=True)

@@ -77,19 +77,34 @@ def _two_readings(recipe: Recipe, task: type[TextTask]) -> None:
 
 
 def _own_outputs(recipe: Recipe, task: type[TextTask]) -> None:
-    train, decoder, readout = recipe.train, recipe.model.decoder.type, recipe.model.readout.type
+    train, model, judges = recipe.train, recipe.model, OBJECTIVES[recipe.train.objective.type].judges
     kind, back = f"train.objective {train.objective.type}", "set it to likelihood"
     if train.scheduled_sampling:
         kind, back = "train.scheduled_sampling", "set it to 0"
-    elif not OBJECTIVES[train.objective.type].samples:
+    elif not judges:
         return
-    generates: Any = DECODERS[decoder]
-    if not generates.generates:
-        raise ValueError(f"{kind} is not for model.decoder {decoder}: {back}")
-    if READOUTS[readout].copies:
-        raise ValueError(f"{kind} is not for model.readout {readout}: {back}")
+    if not DECODERS[model.decoder.type].free_running:  # type: ignore[attr-defined]
+        raise ValueError(f"{kind} is not for model.decoder {model.decoder.type}: {back}")
+    if READOUTS[model.readout.type].copies:
+        raise ValueError(f"{kind} is not for model.readout {model.readout.type}: {back}")
     if task.continues or recipe.data.source.numeric:
         raise ValueError(f"{kind} is for pairs of texts: {back}")
+    if judges:
+        _whole_outputs(recipe)
+
+
+def _whole_outputs(recipe: Recipe) -> None:
+    train, attention = recipe.train, recipe.model.attention
+    kind = f"train.objective {train.objective.type}"
+    if attention is not None and "hard" in (attention.normalizer.type, getattr(attention.normalizer, "mode", None)):
+        raise ValueError(f"{kind} has no gradient for where attention looks that picks one step: set it to likelihood")
+    if train.joined or train.hallucinated:
+        raise ValueError(f"{kind} goes with neither train.joined nor hallucinated: set both to 0")
+    if not train.objective.likelihood and (train.r_drop or train.scheduled_sampling or train.sampled_softmax):
+        raise ValueError(
+            "train.r_drop, scheduled_sampling and sampled_softmax are about the likelihood, whose share, "
+            "train.objective.likelihood, is 0: set them to 0, or give it one"
+        )
 
 
 def _pieces_anew(recipe: Recipe, task: type[TextTask]) -> None:

@@ -17,9 +17,11 @@ from regard.errors import RegardError
 from regard.objectives import OBJECTIVES, Judge
 from regard.objectives.judge import log_likelihoods
 from regard.ops.noise import Noise
-from regard.recipe import load_recipe
+from regard.recipe import Recipe, load_recipe
 from regard.score import TEXT_METRICS
+from regard.tasks.reply import Reply
 from regard.tasks.transduce import Transduce
+from regard.train.log import read_metrics
 
 PAIRS = reversals(5, 6)
 
@@ -32,9 +34,11 @@ class Told(Judge):
     """A judge whose samples are given."""
 
     given: ClassVar = [
-        [(5, 6, EOS), (7, EOS), (5, 6, EOS)],
-        [(8, EOS), (EOS,), (9, 9)],
-        *[[(5, EOS), (6, EOS), (4, EOS)]] * 3,
+        [(5, 4, 8, 8, EOS), (5, 4, EOS), (5, 4, 8, 8, EOS)],
+        [(6, EOS), (6, 7, EOS), (9, 9)],
+        [(19, 13, 12, EOS), (19, EOS), (14, EOS)],
+        [(8, 18, 12, 12, 14, EOS), (8, 18, EOS), (8, EOS)],
+        [(12, 17, EOS), (4, EOS), (EOS,)],
     ]
 
     def sampled(self, model, batch, count, noise):
@@ -44,8 +48,8 @@ class Told(Judge):
         return [(4, EOS)] * len(self.given)
 
 
-def judge(kind=Judge, metric="wer"):
-    return kind(TEXT_METRICS[metric](), words, SearchConfig())
+def judge(kind=Judge, metric="ter", pairs=PAIRS):
+    return kind(TEXT_METRICS[metric](), words, lambda i: [words(pairs[i][1])], SearchConfig())
 
 
 def batch_of(pairs=PAIRS):
@@ -78,14 +82,38 @@ def test_likelihoods_of_outputs_are_those_of_targets_with_gradients(monkeypatch,
 
 
 def test_outputs_cost_what_their_sentence_loses():
-    batch = batch_of([([4], [5, 6, 7, 8]), ([4], [5, 6])])
-    outputs = [[(5, 6, 7, 8, EOS), (5, 6, EOS), (5, 6, 7, 9)], [(5, 6, EOS), (7, EOS), (EOS,)]]
-    # Words that have to be changed or added, of four and of two; an output that was cut off counts as it is.
-    assert judge(metric="ter").costs(outputs, batch) == [[0.0, 0.5, 0.25], [0.0, 1.0, 1.0]]
-    bleu = judge(metric="bleu")
-    costs = bleu.costs(outputs, batch)
-    right = [0.0, 1 - bleu.metric.corpus(["5 6"], [["5 6 7 8"]]) / 100]
-    assert costs[0][:2] == pytest.approx(right, abs=1e-12)
+    pairs = [([4], [5, 6, 7, 8]), ([4], [5, 6])]
+    outputs = [[(5, 6, 7, 8, EOS), (5, 6, EOS), (5, 6, 7, 9)], [(5, 6, EOS), (7, EOS), (7, 8, 9, 9, 9, 9, EOS)]]
+    # Words that have to be changed or added, of four and of two; an output that was cut off counts as it is, and one
+    # that is worse than nothing as much as nothing.
+    assert judge(metric="ter", pairs=pairs).costs(outputs, batch_of(pairs)) == [[0.0, 0.5, 0.25], [0.0, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("metric", [name for name, kind in TEXT_METRICS.items() if not kind.of_outputs_alone])
+@pytest.mark.parametrize("length", range(1, 7))
+def test_nothing_is_better_than_what_is_right(metric, length):
+    """By any metric, of short sentences too, of which BLEU as of a corpus says 0."""
+    right = [5, 6, 7, 8, 9, 10][:length]
+    pairs = [([4], right)]
+    others = [(*right[:-1], EOS), (*right, right[-1], EOS), (*right, *right, EOS), (*reversed(right), 11, EOS), (EOS,)]
+    [[best, *rest]] = judge(metric=metric, pairs=pairs).costs([[(*right, EOS), *others]], batch_of(pairs))
+    if metric == "rouge2" and length == 1:  # which has no two words
+        assert best == 1.0 and rest == [1.0] * len(rest)
+    else:
+        assert best == pytest.approx(0.0, abs=1e-9) and all(best < cost <= 1.0 for cost in rest)
+
+
+def test_all_answers_to_a_source_are_right(tmp_path):
+    (tmp_path / "words.tsv").write_text("ab\tx y\nab\tx z\ncd\tw\n" * 4)
+    files = {split: {"table": str(tmp_path / "words.tsv")} for split in ("train", "valid")}
+    values = {"task": "transduce", "data": {**files, "source": {"tokenizer": "char"}, "target": {"tokenizer": "word"}}}
+    recipe = Recipe.from_dict({**values, "train": {"objective": "self_critical"}})
+    task = Transduce(recipe)
+    prepared = task.prepare()
+    task.training(prepared, 1)
+    batch = collate(prepared.train, np.arange(3))
+    several = [[tuple(ids) for ids in prepared.tokenizers["target"].encode(["x y", "x z", "w"])]] * 3
+    assert task._judge.costs(several, batch) == [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
 
 
 def by_hand(model, kind, more, likelihood):
@@ -94,25 +122,28 @@ def by_hand(model, kind, more, likelihood):
     found = OBJECTIVES[kind](config)(model, batch, Noise(1, 1), lambda: told, judge(Told))
     log_p = [[alone(model, PAIRS[i][0], one) for one in several] for i, several in enumerate(Told.given)]
     costs = judge().costs(Told.given, batch)
-    return found.loss, told, batch, log_p, costs
+    assert all(len({*lost}) > 1 for lost in costs)
+    return found, told, batch, log_p, costs
 
 
-@pytest.mark.parametrize("reference", [False, True])
+def mean_cost(costs):
+    """Of what the judge was given, each different one once, summed over sentences."""
+    each = [dict(zip(several, lost, strict=True)) for several, lost in zip(Told.given, costs, strict=True)]
+    return sum(sum(different.values()) / len(different) for different in each)
+
+
 @pytest.mark.parametrize("likelihood", [0.0, 0.4])
-def test_minimum_risk_is_the_cost_that_is_expected_of_different_outputs(likelihood, reference):
+def test_minimum_risk_is_the_cost_that_is_expected_of_different_outputs(likelihood):
     model = tiny()
-    more = {"sharpness": 0.2, "reference": reference}
-    found, told, batch, log_p, costs = by_hand(model, "minimum_risk", more, likelihood)
-    risks = []
-    for i, (several, chances, lost) in enumerate(zip(Told.given, log_p, costs, strict=True)):
+    found, told, _, log_p, costs = by_hand(model, "minimum_risk", {"sharpness": 0.2}, likelihood)
+    risk = 0.0
+    for (_, target), several, chances, lost in zip(PAIRS, Told.given, log_p, costs, strict=True):
         different = {one: (chance, cost) for one, chance, cost in zip(several, chances, lost, strict=True)}
-        if reference:
-            target = (*PAIRS[i][1], EOS)
-            different[target] = (alone(model, PAIRS[i][0], target), 0.0)
         weights = torch.stack([(0.2 * chance).exp() for chance, _ in different.values()])
-        risks.append(sum(w * cost for w, (_, cost) in zip(weights, different.values(), strict=True)) / weights.sum())
-    right = likelihood * told.loss + (1 - likelihood) * batch.tokens * sum(risks) / len(risks)
-    torch.testing.assert_close(found, right)
+        expected = sum(w * cost for w, (_, cost) in zip(weights, different.values(), strict=True)) / weights.sum()
+        risk = risk + (len(target) + 1) * expected
+    torch.testing.assert_close(found.loss, likelihood * told.loss + (1 - likelihood) * risk)
+    assert found.judged == len(PAIRS) and found.cost == pytest.approx(mean_cost(costs)) and found.nll == told.nll
 
 
 @pytest.mark.parametrize("baseline", ["greedy", "others"])
@@ -125,7 +156,7 @@ def test_self_critical_weighs_each_output_by_how_much_better_it_is(baseline):
         for j, (chance, cost) in enumerate(zip(chances, lost, strict=True)):
             against = own if baseline == "greedy" else sum(lost[:j] + lost[j + 1 :]) / 2
             total = total - (against - cost) * chance / 3
-    torch.testing.assert_close(found, 0.25 * told.loss + 0.75 * total)
+    torch.testing.assert_close(found.loss, 0.25 * told.loss + 0.75 * total)
 
 
 def test_samples_are_a_function_of_seed_and_step():
@@ -133,7 +164,7 @@ def test_samples_are_a_function_of_seed_and_step():
     one, same, other = (judge().sampled(model, batch, 4, Noise(1, step)) for step in (3, 3, 4))
     assert one == same != other and {len(several) for several in one} == {4}
     assert judge().greedy(model, batch) == [
-        several[0] for several in judge()._found(model, batch, {"method": "beam", "beam": 1, "n_best": 1})
+        several[0] for several in judge()._found(model, batch, method="beam", beam=1)
     ]
 
 
@@ -141,7 +172,8 @@ def test_samples_are_a_function_of_seed_and_step():
 @pytest.mark.parametrize("kind", ["minimum_risk", "self_critical"])
 def test_outputs_get_better(kind):
     """A model that has learned a little by likelihood; then by this alone."""
-    model, batch = tiny(torch.float32, as_built=True), batch_of(reversals(64, 4))
+    pairs = reversals(64, 4)
+    model, batch, deciding = tiny(torch.float32, as_built=True), batch_of(pairs), judge(pairs=pairs)
     adam = torch.optim.Adam(model.parameters(), 1e-2)
     for step in range(150):
         adam.zero_grad()
@@ -152,12 +184,12 @@ def test_outputs_get_better(kind):
     adam = torch.optim.Adam(model.parameters(), 1e-3)
 
     def cost():
-        return np.mean(judge().costs(judge().sampled(model, batch, 20, Noise(9, 9)), batch))
+        return np.mean(deciding.costs(deciding.sampled(model, batch, 20, Noise(9, 9)), batch))
 
     before = cost()
     for step in range(40):
         adam.zero_grad()
-        told = objective(model, batch, Noise(2, step), lambda: model.loss(batch), judge())
+        told = objective(model, batch, Noise(2, step), lambda: model.loss(batch), deciding)
         (told.loss / batch.tokens).backward()
         adam.step()
     assert cost() < 0.85 * before, (before, cost())
@@ -166,8 +198,9 @@ def test_outputs_get_better(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["minimum_risk", "self_critical"])
 def test_runs_resume_bit_for_bit(tmp_path, monkeypatch, kind):
-    seen = check_resumes(small_recipe(tmp_path, objective={"type": kind, "samples": 3}), tmp_path, monkeypatch)
-    assert len(seen) > 8
+    check_resumes(small_recipe(tmp_path, objective={"type": kind, "samples": 3}), tmp_path, monkeypatch)
+    log = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    assert all(0 < line["cost"] <= 1 and line["nll"] > line["loss"] for line in log if line["type"] == "train")
 
 
 def test_a_task_is_judged_by_its_own_metric_or_another():
@@ -178,6 +211,17 @@ def test_a_task_is_judged_by_its_own_metric_or_another():
     wrong = load_recipe("demo-cmudict", ["train.objective=self_critical", "train.objective.metric=blue"])
     with pytest.raises(RegardError, match=r"train.objective.metric: no metric 'blue' compares texts; there are"):
         Transduce(wrong).check_scorers()
+    with pytest.raises(RegardError, match="no output has a perplexity; name a metric of texts, such as chrf"):
+        Reply(load_recipe("reply-self-dialogue", ["train.objective=self_critical"])).check_scorers()
+
+
+def test_a_task_learns_by_it_and_says_what_outputs_cost():
+    changes = ["train.objective=minimum_risk", "train.objective.likelihood=0", "train.objective.metric=chrf"]
+    task, model = Transduce(load_recipe("demo-cmudict", changes)), tiny()
+    task._judge = judge(Told)
+    found, plain = (task.loss(model, batch_of(), noise) for noise in (Noise(1, 1), None))
+    assert found.judged == len(PAIRS) and 0 < found.cost < len(PAIRS) and plain.judged == 0
+    assert 0 < found.loss < 0.8 * batch_of().tokens
 
 
 @pytest.mark.parametrize(
@@ -187,6 +231,14 @@ def test_a_task_is_judged_by_its_own_metric_or_another():
         ("summarize-aeslc", [], "is not for model.readout copy"),
         ("write-ptb", [], "is for pairs of texts"),
         ("demo-cmudict", ["train.objective.samples=1"], "baseline others compares samples, and there is one"),
+        ("demo-cmudict", ["model.attention.normalizer=hard"], "no gradient for where attention looks"),
+        (
+            "demo-cmudict",
+            ["model.attention.normalizer=monotonic", "model.attention.normalizer.mode=hard"],
+            "no gradient for where attention looks",
+        ),
+        ("demo-cmudict", ["train.joined=1"], "goes with neither train.joined nor hallucinated"),
+        ("demo-cmudict", ["train.objective.likelihood=0", "train.r_drop=1"], "are about the likelihood, whose share"),
     ],
 )
 def test_what_they_are_not_for(recipe, changes, sentence):

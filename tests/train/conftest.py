@@ -95,7 +95,7 @@ class Copy:
         correct = (logits[kept].argmax(-1) == batch.target_out[kept]).sum()
         if self.hook is not None and noise is not None:
             loss = self.hook(loss, batch, noise)
-        return SimpleNamespace(loss=loss, nll=loss.detach(), tokens=batch.tokens, correct=correct)
+        return SimpleNamespace(loss=loss, nll=loss.detach(), tokens=batch.tokens, correct=correct, cost=0.0, judged=0)
 
     def validate(self, model: Copier, prepared: Any, *, full: bool) -> dict[str, float]:
         assert not model.training and not torch.is_grad_enabled()

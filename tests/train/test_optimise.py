@@ -113,7 +113,7 @@ def test_two_accumulated_halves_are_the_whole(tmp_path: Path, trainer: Make) -> 
     whole = trainer(tmp_path / "whole", precision="float64")
     for each in (halves, whole):  # dropout draws by batch shape: switch it off
         loss = each.task.loss
-        each.task.loss = lambda m, b, noise, loss=loss: loss(m, b, None)  # type: ignore[method-assign]
+        each.task.loss = lambda m, b, noise, done, loss=loss: loss(m, b, None)  # type: ignore[method-assign]
     group = list(halves.plan.epoch(0))[:2]
     halves._update(group)
     whole._update([np.concatenate(group)])

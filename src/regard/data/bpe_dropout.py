@@ -13,7 +13,7 @@ from regard.data.batches import Batch, Indices, collate
 from regard.data.config import TextConfig
 from regard.data.store import SIDES, Ids, Pairs
 from regard.data.tokenizer import Tokenizer
-from regard.ops.noise import philox
+from regard.philox import philox
 
 DRAWS = 64
 """Ways to cut a word that are drawn for it; at each place where it stands one of them is chosen. With a tenth of merges

@@ -97,7 +97,7 @@ class LabelDecoder(nn.Module):
     """whether `train.r_drop` is for it"""
     drops_output = True
     """whether `model.output_dropout` is for it"""
-    generates = False
+    free_running = False
     """whether `train.scheduled_sampling` and objectives of whole outputs are for it"""
 
     def __init__(

@@ -95,7 +95,7 @@ class LayeredDecoder(nn.Module):
     """whether `train.r_drop` is for it"""
     drops_output = True
     """whether `model.output_dropout` is for it"""
-    generates = True
+    free_running = True
     """whether `train.scheduled_sampling` and objectives of whole outputs are for it"""
     config: Any
 
@@ -264,12 +264,33 @@ class LayeredDecoder(nn.Module):
             loss = loss + (told.penalty * valid).sum()
         if told.sampled:
             with torch.no_grad():
-                each = self.readout.log_likelihoods(found, right, pointed)
-            rewards = valid.to(features).masked_scatter(valid, each)
+                rewards = self._spread(valid, found, right, pointed)
             lasting = self.lasting or any(part.remembers for part in self._attentions())
             for one in told.sampled:
                 loss = loss + reinforce(rewards, valid, one.log_prob, one.baseline, lasting)
         return sums._replace(loss=loss)
+
+    def log_likelihoods(
+        self,
+        source: DecoderSource,
+        inputs: Int[Tensor, "batch tgt_len"],
+        targets: Int[Tensor, "batch tgt_len"],
+        valid: Bool[Tensor, "batch tgt_len"],
+    ) -> Float[Tensor, "batch tgt_len"]:
+        """log p of each `valid` target, 0 elsewhere, with gradients; no product is spent on the others."""
+        features, told = self.teacher_forced(source, inputs, keep_weights=source.originals is not None)
+        targets = targets if source.originals is None else source.originals.named(targets)
+        real = valid.flatten().nonzero()[:, 0]
+        pointed = pointed_by(source, told.weights)
+        return self._spread(
+            valid, features.flatten(0, 1)[real], targets.flatten()[real], pointed and pointed.rows(real)
+        )
+
+    def _spread(
+        self, valid: Bool[Tensor, "batch tgt_len"], features: Tensor, targets: Tensor, pointed: Pointed | None
+    ) -> Float[Tensor, "batch tgt_len"]:
+        """log p of the targets that are valid, at their places."""
+        return valid.to(features).masked_scatter(valid, self.readout.log_likelihoods(features, targets, pointed))
 
     def forced(
         self,

@@ -131,7 +131,7 @@ class MarginalDecoder(nn.Module):
     """no `train.r_drop`: its sum over source steps is a loss of its own"""
     drops_output = True
     """whether `model.output_dropout` is for it"""
-    generates = False
+    free_running = False
     """whether `train.scheduled_sampling` and objectives of whole outputs are for it"""
 
     @staticmethod

@@ -80,7 +80,7 @@ class SpanDecoder(nn.Module):
     """whether `train.r_drop` is for it"""
     drops_output = False
     """whether `model.output_dropout` is for it"""
-    generates = False
+    free_running = False
     """whether `train.scheduled_sampling` and objectives of whole outputs are for it"""
     attends = True
 

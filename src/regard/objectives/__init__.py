@@ -1,8 +1,9 @@
 """What training minimises. One file each, one line here."""
 
-from regard.objectives.judge import Judge, Objective
+from regard.objectives.judge import Judge
 from regard.objectives.likelihood import Likelihood
 from regard.objectives.minimum_risk import MinimumRisk
+from regard.objectives.objective import Objective
 from regard.objectives.self_critical import SelfCritical
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -12,4 +13,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 """What `train.objective` in a recipe may name."""
 
-__all__ = ["OBJECTIVES", "Judge", "Likelihood", "MinimumRisk", "SelfCritical"]
+__all__ = ["OBJECTIVES", "Judge", "Likelihood", "MinimumRisk", "Objective", "SelfCritical"]

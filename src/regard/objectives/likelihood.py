@@ -1,13 +1,16 @@
 """Maximum likelihood."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from regard import config
-from regard.data.batches import Batch
-from regard.model import LossSums, Seq2Seq
-from regard.objectives.judge import Judge, Objective
+from regard.objectives.objective import Objective
 from regard.ops.noise import Noise
+
+if TYPE_CHECKING:
+    from regard.data.batches import Batch
+    from regard.model import LossSums, Seq2Seq
+    from regard.objectives.judge import Judge
 
 
 class Likelihood(Objective):
@@ -18,10 +21,15 @@ class Likelihood(Objective):
 
         type: Literal["likelihood"] = "likelihood"
 
-    samples = False
+    judges = False
 
     def __call__(
-        self, model: Seq2Seq, batch: Batch, noise: Noise, likelihood: Callable[[], LossSums], judge: Judge | None
-    ) -> LossSums:
+        self,
+        model: "Seq2Seq",
+        batch: "Batch",
+        noise: Noise,
+        likelihood: "Callable[[], LossSums]",
+        judge: "Judge | None",
+    ) -> "LossSums":
         """The cross-entropy."""
         return likelihood()

@@ -4,7 +4,6 @@ There is no generator to save: resuming at step 1,000 draws exactly what an unin
 """
 
 import copy
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,14 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-
-def philox(seed: int, name: str, *place: int) -> np.random.Philox:
-    """The stream of that name, at a place of up to two numbers: a function of these alone.
-
-    Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
-    """
-    key = np.array([seed & (2**64 - 1), zlib.crc32(name.encode("utf-8", "replace"))], dtype=np.uint64)
-    return np.random.Philox(key=key, counter=np.array([0, 0, *place], dtype=np.uint64))
+from regard.philox import philox
 
 
 class Noise:

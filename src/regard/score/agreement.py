@@ -36,6 +36,6 @@ def by_agreement(texts: Sequence[str], metric: Metric, log_probs: Sequence[float
     weights = np.bincount([number[text] for text in texts], weights=likely / likely.sum(), minlength=len(different))
     pairs = [(one, other) for one in different for other in different]
     rows = metric.statistics([one for one, _ in pairs], [[other] for _, other in pairs])
-    scores = np.array([metric.from_statistics(row) for row in rows]).reshape(len(different), len(different))
+    scores = np.array([metric.of_sentence(row) for row in rows]).reshape(len(different), len(different))
     expected = (scores if metric.higher_is_better else -scores) @ weights
     return [first[different[i]] for i in np.argsort(-expected, kind="stable").tolist()]

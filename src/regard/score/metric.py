@@ -47,6 +47,10 @@ class Metric(Config):
         """The value that belongs to summed rows, (k,)."""
         raise NotImplementedError
 
+    def of_sentence(self, row: np.ndarray) -> float:
+        """The value of one sentence alone, by its row, (k,); as `from_statistics`, but where that is for corpora."""
+        return self.from_statistics(row)
+
     def signature(self, references: References) -> str:
         """What a number needs beside it to be reproduced: references, case, tokens, version."""
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, cast
 
 import numpy as np
@@ -76,8 +76,12 @@ class TextTask:
     def _judged_by(self) -> Metric | None:
         """The metric of `train.objective`, where it has one."""
         objective = self.recipe.train.objective
-        if not OBJECTIVES[objective.type].samples:
+        if not OBJECTIVES[objective.type].judges:
             return None
+        if objective.metric is None and self.default_metric not in TEXT_METRICS:
+            raise RegardError(
+                f"train.objective.metric: no output has a {self.default_metric}; name a metric of texts, such as chrf."
+            )
         return self._comparing(objective.metric or self.default_metric, "train.objective.metric")
 
     def compared_by(self, search: SearchConfig) -> Metric | None:
@@ -101,9 +105,16 @@ class TextTask:
     def training(self, prepared: Prepared, seed: int) -> Examples:
         metric, tokenizers = self._judged_by(), prepared.tokenizers
         if metric is not None:
-            search = self.open_ended(self.recipe.search)
-            self._judge = Judge(metric, lambda tokens: self.finish(tokens, tokenizers), search)
+            right = self._right_answers(prepared.train)
+            self._judge = Judge(metric, lambda tokens: self.finish(tokens, tokenizers), right, self.recipe.search)
         return augmented(prepared.train, tokenizers, self.recipe.train, seed)
+
+    def _right_answers(self, pairs: Pairs) -> Callable[[int], list[str]]:
+        """What is right for the source of an example, of all examples with that source."""
+        known: dict[str, list[str]] = {}
+        for source, texts in zip(*self.examples(pairs), strict=True):
+            known.setdefault(source, []).extend(texts)
+        return lambda i: known[pairs.source_text(i)]
 
     def loss(self, model: Seq2Seq, batch: Batch, noise: Noise | None, done: float = 1.0) -> LossSums:
         train = self.recipe.train

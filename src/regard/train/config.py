@@ -86,7 +86,7 @@ class TrainConfig(Config):
     paper. An update takes twice the time and memory. 0: once."""
     scheduled_sampling: float = Field(0.0, ge=0, le=1)
     """Scheduled sampling (Bengio et al. 2015): the share of its own tokens, drawn from the model, that the decoder is
-    told at the end of training in place of the right ones; it grows evenly from 0. 0: it is told the right ones."""
+    told in place of the right ones when epochs or updates are over; it grows evenly from 0. 0: the right ones."""
     objective: choice(OBJECTIVES) = "likelihood"  # type: ignore[valid-type]
     """What is minimised; another than the likelihood looks at whole outputs and a metric of them, takes several times
     as long, and is for the end: begin with `train.init_from`, a run that was trained by likelihood."""

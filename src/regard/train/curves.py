@@ -76,7 +76,8 @@ def _losses(axes: Axes, train: dict[str, Curve], valid: dict[str, Curve]) -> Non
     """Training loss (smoothed, if the recipe smooths) and −log p of validation, both per target token."""
     drawn = "loss" in train
     if drawn:
-        _line(axes, train["loss"], "training", MUTED)
+        whole = "cost" in train  # the loss is not of tokens then
+        _line(axes, train["nll" if whole else "loss"], "training", MUTED)
     held_out = valid.get("loss") or [(x, math.log(y)) for x, y in valid.get("perplexity", []) if y > 0]
     if held_out:
         drawn = True

@@ -35,7 +35,7 @@ from regard.train.weights import load_into, model_tensors
 
 
 class LossSums(Protocol):
-    """Sums over a batch's target tokens, in nats; `loss` is smoothed and differentiable."""
+    """Sums over a batch's target tokens, in nats; `loss` is smoothed and differentiable. What outputs cost besides."""
 
     @property
     def loss(self) -> Tensor: ...
@@ -43,6 +43,10 @@ class LossSums(Protocol):
     def nll(self) -> Tensor: ...
     @property
     def correct(self) -> Tensor | None: ...
+    @property
+    def cost(self) -> float: ...
+    @property
+    def judged(self) -> int: ...
 
 
 class Learnable(Protocol):
@@ -142,26 +146,29 @@ class Trainer:
         """One step of the optimiser over a group of batches; this process does every `ranks.size`-th of them."""
         examples = self.examples.in_epoch(self.state.epoch)
         sums, done = Sums.of(examples, group), self._done()
-        # Per batch its loss, then nll and correct tokens: one small tensor, read back once.
-        figures = torch.zeros(len(group) + 2, dtype=torch.float64, device=self.device)
+        # Per batch its loss, then nll, correct tokens, costs and how many: one small tensor, read back once.
+        figures = torch.zeros(len(group) + 4, dtype=torch.float64, device=self.device)
         for place in range(self.ranks.rank, len(group), self.ranks.size):
             batch = examples.batch(group[place]).to(self.device)
             noise = Noise(self.seed, self.state.update, place)
             found = self.task.loss(self.model, batch, noise, done)
             (found.loss / sums.tokens).backward()
             figures[place] = found.loss.detach()
-            figures[-2] += found.nll
+            figures[-4] += found.nll
             if found.correct is not None:
-                figures[-1] += found.correct
+                figures[-3] += found.correct
+            figures[-2] += found.cost
+            figures[-1] += found.judged
         self.ranks.sum_gradients(self.optimiser.parameters)
         self.ranks.sum(figures)
         norm = self.optimiser.norm()
-        *losses, nll, correct, length = [*figures.tolist(), norm.item()]
+        *losses, nll, correct, cost, judged, length = [*figures.tolist(), norm.item()]
         if not all(map(math.isfinite, (*losses, length))):
             raise not_finite(self.examples, group, losses, length, self.state, self.run.path)
         self.optimiser.step(self._rate(), norm)
         self.average.after_update(self.state.update)
         sums.loss, sums.nll, sums.correct = math.fsum(losses), nll, correct
+        sums.cost, sums.judged = cost, int(judged)
         self._move(group, sums, length)
 
     def _rate(self) -> float:

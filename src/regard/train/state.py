@@ -22,6 +22,8 @@ class Sums:
     source_tokens: int = 0
     source_computed: int = 0
     target_computed: int = 0
+    cost: float = 0.0
+    judged: int = 0
 
     @classmethod
     def of(cls, pairs: Any, group: Sequence[Indices]) -> Sums:
@@ -41,10 +43,12 @@ class Sums:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def report(self) -> dict[str, Any]:
-        """Per-token means in nats, the percentage of right tokens, and padding as (computed − real) / computed."""
+        """Per-token means in nats, the percentage of right tokens, and padding as (computed − real) / computed; what
+        outputs cost on average, where some were found."""
         return {
             "loss": self.loss / self.tokens,
             "nll": self.nll / self.tokens,
+            **({"cost": self.cost / self.judged} if self.judged else {}),
             "accuracy": 100.0 * self.correct / self.tokens,
             "tokens": self.tokens,
             "padding": {
