@@ -1,19 +1,20 @@
 """The deep decoder: its two roads are one, its equations are the papers', and it is searched as it is trained."""
 
+from functools import partial
+
 import pytest
 import torch
 from pydantic import ValidationError
 from tests import covering
-from tests.decode.test_recurrent import ATTENTIONS, EMBED, HIDDEN, MEMORY, TARGETS, VOCAB, memory, stepwise
+from tests.decode.test_recurrent import ATTENTIONS, HIDDEN, MEMORY, TARGETS, memory, stepwise
+from tests.decode.test_recurrent import build as build_layered
 from tests.test_model import encode, reversals, tiny
 
 from regard.attend import Attention
 from regard.attend.memory import Memory
 from regard.decode import DECODERS, SearchConfig, select
-from regard.decode.embedding import Embedding
 from regard.decode.engine import decode_sentences
 from regard.decode.packed import PackedDecoder
-from regard.decode.readout import SoftmaxReadout
 from regard.ops.dropout import sequence_dropout
 from regard.ops.noise import Noise
 from regard.predict.forced import score_forced
@@ -32,18 +33,7 @@ CASES = covering.cases(AXES)
 EVERY = covering.params(CASES, [])
 
 
-def build(attention, memories=1, dropout=0.5, **config):
-    torch.manual_seed(1)
-    embedding = Embedding(VOCAB, EMBED)
-    return KIND(
-        KIND.Config.model_validate({"hidden": HIDDEN, **config}),
-        embedding=embedding,
-        readout=SoftmaxReadout(HIDDEN, embedding, tied=True),
-        attention=attention,
-        memory_dims=[MEMORY] * memories,
-        summary_size=6 * memories,
-        dropout=dropout,
-    ).double()
+build = partial(build_layered, kind=KIND)
 
 
 def decoder_of(case, **config):

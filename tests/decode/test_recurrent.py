@@ -25,10 +25,9 @@ def memory(lengths=(5, 3)):
     return Memory(values, valid_steps(lengths, src_len), lengths, summary)
 
 
-def build(attention=None, memories=1, tied=True, dropout=0.5, **config):
+def build(attention=None, memories=1, tied=True, dropout=0.5, kind=DECODERS["recurrent"], **config):
     torch.manual_seed(1)
     embedding = Embedding(VOCAB, EMBED)
-    kind = DECODERS["recurrent"]
     return kind(
         kind.Config.model_validate({"hidden": HIDDEN, **config}),
         embedding=embedding,
