@@ -1,8 +1,9 @@
 """Models that differ in one part, side by side: `python -m benchmarks.variants attentions`.
 
-Each is the same recipe but for what its name says, trained for the same minutes on one core, as many at a time as
-there are cores, with parameters within 5 % of the first. A constant learning rate and averaged weights, so that a score
-at any moment is what the model was worth then. Batches are the same for all, so equal updates are equal tokens.
+Each is the same recipe but for what its name says (a cell stands in encoder and decoder), trained for the same minutes
+on one core, as many at a time as there are cores, with parameters within 5 % of the first. A constant learning rate and
+averaged weights, so that a score at any moment is what the model was worth then. Batches are the same for all, so equal
+updates are equal tokens.
 
     python -m benchmarks.variants attentions --minutes 10 --keep runs/attentions
     python -m benchmarks.variants attentions --keep runs/attentions       # finished runs there are not trained again
@@ -42,6 +43,17 @@ TOLERANCE = 0.05
 SENTENCES, ROUNDS = 300, 3
 """decoded for the time that it takes, so many times"""
 
+
+def sized(decoder: int, *changes: str) -> list[str]:
+    """A decoder of this size, an encoder whose two directions make as much, and what else differs."""
+    return [*changes, f"model.encoder.hidden={decoder // 2}", f"model.decoder.hidden={decoder}"]
+
+
+def of_cell(cell: str, decoder: int) -> list[str]:
+    """One cell in encoder and decoder."""
+    return sized(decoder, f"model.encoder.cell={cell}", f"model.decoder.cell={cell}")
+
+
 VARIANTS: dict[str, dict[str, list[str]]] = {
     "attentions": {
         "additive": [],
@@ -55,7 +67,39 @@ VARIANTS: dict[str, dict[str, list[str]]] = {
         "entmax15": ["model.attention.normalizer=entmax15"],
         "hard": ["model.attention.normalizer=hard"],
         "coverage": ["model.attention.coverage=sum"],
-    }
+    },
+    "cells": {
+        "lstm": [],
+        "gru": of_cell("gru", 304),
+        "rnn": of_cell("rnn", 448),
+        "layer_norm_lstm": of_cell("layer_norm_lstm", 256),
+        "layer_norm_gru": of_cell("layer_norm_gru", 304),
+        "projected_lstm": of_cell("{type: projected_lstm, memory: 256}", 176),
+        "zoneout_lstm": of_cell("zoneout_lstm", 256),
+        "slstm": of_cell("slstm", 256),
+        "mlstm": of_cell("mlstm", 320),
+        "deep_transition": of_cell("deep_transition", 256),
+        "mingru": of_cell("mingru", 416),
+        "minlstm": of_cell("minlstm", 368),
+        "sru": of_cell("sru", 320),
+        "ssru": of_cell("ssru", 416),
+        "intra": of_cell("intra", 208),
+        "attentive": of_cell("attentive", 208),
+    },
+    "decoders": {
+        "luong": [],
+        "bahdanau": sized(240, "model.decoder.attend=before"),
+        "no-feeding": sized(288, "model.decoder.input_feeding=false"),
+        "residual-3": sized(176, "model.decoder.layers=3", "model.decoder.residual=true"),
+        "attentive-top": sized(192, "model.decoder.layers=2", "model.decoder.top=attentive"),
+        "gnmt": sized(176, "model.decoder={type: deep, layers: 3, residual: true, output_context: false}"),
+        "rnmt": sized(
+            144,
+            "model.decoder={type: deep, layers: 3, residual: true, cell: layer_norm_lstm}",
+            "model.attention.heads=4",
+        ),
+        "deep-no-feeding": sized(176, "model.decoder={type: deep, layers: 3, residual: true, context_feeding: false}"),
+    },
 }
 
 

@@ -27,8 +27,10 @@ from benchmarks import (  # noqa: E402
     results,
     ten_million,
     train_speed,
+    variants,
 )
 
+from regard.cells import CELLS  # noqa: E402
 from regard.errors import RegardError  # noqa: E402
 from regard.recipe import Recipe, load_recipe  # noqa: E402
 from regard.train.runfolder import Run  # noqa: E402
@@ -331,6 +333,13 @@ def test_readme_tells_of_every_file_and_results_are_small() -> None:
         assert path.name == "__init__.py" or f"`{path.name}`" in readme, f"README.md does not tell of {path.name}"
     for path in (REPOSITORY / "benchmarks" / "results").glob("*"):
         assert path.stat().st_size < 300_000, f"{path.name} is too large for the repository"
+
+
+def test_every_cell_is_compared_and_every_variant_is_a_recipe() -> None:
+    assert list(variants.VARIANTS["cells"]) == list(CELLS)
+    for family in variants.VARIANTS.values():
+        recipes = [load_recipe(variants.RECIPE, [*variants.COMMON, *changes]) for changes in family.values()]
+        assert len({recipe.hash() for recipe in recipes}) == len(recipes)
 
 
 def test_the_loop_that_is_timed_takes_a_step(tmp_path: Path) -> None:
