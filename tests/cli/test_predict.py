@@ -170,8 +170,27 @@ def test_searches(regard: Regard, toy_run: Path) -> None:
     assert regard(*sample, "--seed", 3, "--batch", 1, "--chunk", 1) == first
     assert regard(*sample, "--seed", 4).out != first.out
     assert regard("predict", toy_run, "abc", "--prefix", "H").out.startswith("H ")
+    assert "D H" in regard("predict", toy_run, "abc", "--constraint", "D H").out
     assert len(regard("predict", toy_run, "abcdef", "--set", "max_length=2").out.split()) == 2
     assert len(regard("predict", toy_run, "abcdef", "--set", "search.max_length=2").out.split()) == 2
+
+
+def test_what_must_be_in_each_line(regard: Regard, toy_run: Path, tmp_path: Path) -> None:
+    texts, words = tmp_path / "texts.txt", tmp_path / "words.txt"
+    texts.write_text("abc\nabc\nabc\n", encoding="utf-8")
+    words.write_text("G\n\nD H\tF\n", encoding="utf-8")
+    asked = ["predict", toy_run, "--input", texts, "--constraints", words]
+    first, second, third = regard(*asked, "--chunk", 1).out.splitlines()
+    assert "G" in first.split() and second == "C B A" and "D H" in third and "F" in third.split()
+    assert regard(*asked).out.splitlines() == [first, second, third]
+    assert all("E" in line.split() for line in regard(*asked, "--constraint", "E").out.splitlines())
+    for lines, message in {
+        "G\n": "texts.txt has more lines than",
+        "G\n\n\n\n": "words.txt has more lines than",
+    }.items():
+        words.write_text(lines, encoding="utf-8")
+        done = regard(*asked)
+        assert done.status == 2 and message in done.err
 
 
 def test_ensembles(regard: Regard, toy_run: Path) -> None:

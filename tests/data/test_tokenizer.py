@@ -103,6 +103,21 @@ def test_each_kind_cuts_as_it_says() -> None:
     assert len(make("bpe").encode(["zwei Männer"])[0]) < len("▁zwei▁Männer")
 
 
+@pytest.mark.parametrize("kind", ["word", "bpe", "unigram"])
+def test_where_a_word_is_over(trained: dict[tuple[str, str], Tokenizer], kind: str) -> None:
+    """A piece that goes on with a word is none that breaks, whether it is learned or a byte."""
+    tokenizer = trained[kind, "NFC"]
+    breaks = tokenizer.breaks()
+    assert len(breaks) == tokenizer.size and all(make("char").breaks())
+    for text in ("Kleinkinder ziehen Ω, ß .", "ein Mann"):
+        [ids] = tokenizer.encode([text])
+        for count in range(1, len(ids)):
+            before, after = tokenizer.decode(ids[:count]), tokenizer.decode(ids[: count + 1])
+            if "\ufffd" not in before + after:
+                goes_on = after[len(before) :][:1].isalnum()
+                assert breaks[ids[count]] != goes_on, tokenizer.pieces(ids)[count]
+
+
 def test_words_without_their_punctuation() -> None:
     config = TextConfig(tokenizer="word", segment="punctuation", vocab=400, min_frequency=2)
     tokenizer = Tokenizer.train(["(see: it's 3.5), U.S. 10:30", "it's 3.5), see: x.org; U.S. 10:30 (see:"], config)

@@ -167,7 +167,7 @@ def test_command_line(toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "<b>" in first and "</b>" in first and second == "" and third == "{x}"
     with pytest.raises(SystemExit, match="2"):
         main([*given, "--markup", "--n-best", "2"])
-    assert "no n-best, prefix, alignments" in capsys.readouterr().err
+    assert "no n-best, prefix, constraints, alignments" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main([*given, "--markup", "--scores"])
     assert "leave out --scores and --attention" in capsys.readouterr().err

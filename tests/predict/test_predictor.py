@@ -119,6 +119,44 @@ def test_prefix(predictor: Predictor) -> None:
     assert [text[:1] for text in predictor(["abc", "", "abc"], prefix=["H", "A", "G"])] == ["H", "", "G"]
 
 
+def test_constraints(predictor: Predictor, words: list[str]) -> None:
+    for outputs in predictor.predict(words, constraints=["H A", "D"], beam=8):
+        if outputs[0].text:
+            phones = outputs[0].text.split()
+            assert "D" in phones and ["H", "A"] in [phones[i : i + 2] for i in range(len(phones))]
+    each = predictor(["abc", "", "abc"], constraints=[["G"], ["A"], []])
+    assert "G" in each[0].split() and each[1] == "" and each[2] == predictor(["abc"])[0]
+
+
+@pytest.mark.parametrize(
+    "constraints, options, message",
+    [
+        ("H", {}, "put it in a list"),
+        (["H", ["A"]], {}, "found both"),
+        ([["H"], ["A"]], {}, "2 lists of them for 1 texts"),
+        ([" "], {}, "no word in it"),
+        (["H"], {"method": "greedy"}, "for beam search without groups"),
+        (["H"], {"beam": 4, "groups": 2}, "for beam search without groups"),
+    ],
+)
+def test_constraints_that_cannot_be(
+    predictor: Predictor, constraints: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RegardError, match=message):
+        predictor.predict(["abc"], constraints=constraints, **options)
+
+
+def test_groups_find_outputs_that_differ(predictor: Predictor, words: list[str]) -> None:
+    plain = predictor.predict(words, beam=4, n_best=4)
+    apart = predictor.predict(words, beam=4, n_best=4, groups=4, diversity=3.0)
+    assert all(len({one.text for one in outputs}) == len(outputs) for outputs in apart)
+    seconds = [
+        sum(len({one.text.split()[0] for one in outputs if one.text}) for outputs in found) for found in (plain, apart)
+    ]
+    assert seconds[0] < seconds[1], "of their first phones, more are unlike"
+    assert predictor.search_config(method="greedy").groups == 1
+
+
 def test_progress_counts_every_text(predictor: Predictor, words: list[str]) -> None:
     counts: list[int] = []
     predictor.predict(words, batch=7, done=counts.append)

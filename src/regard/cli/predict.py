@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from regard.cli.options import Batch, Device, Int8, Runs, Shortlist, Threads
 from regard.data.config import MOST_TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
     from regard.decode.config import SearchConfig
     from regard.predict.documents import Documents
@@ -44,6 +45,13 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the recipe's search, as length_penalty=0.6."),
 ]
 Prefix = Annotated[str | None, typer.Option("--prefix", metavar="TEXT", help="Every output begins with it.")]
+Constraint = Annotated[
+    list[str] | None, typer.Option("--constraint", metavar="TEXT", help="Must be in every output; once for each.")
+]
+Constraints = Annotated[
+    Path | None,
+    typer.Option("--constraints", metavar="FILE", help="Line N: what must be in output N, with tabs between."),
+]
 Scores = Annotated[bool, typer.Option("--scores", help="Add tokens and their log-probabilities.")]
 Alignments = Annotated[bool, typer.Option("--alignments", help="Add where attention looked for each token.")]
 Picture = Annotated[
@@ -86,6 +94,8 @@ def command(
     seed: Seed = None,
     settings: Settings = None,
     prefix: Prefix = None,
+    constraint: Constraint = None,
+    constraints: Constraints = None,
     scores: Scores = False,
     alignments: Alignments = False,
     attention: Picture = None,
@@ -125,6 +135,7 @@ def command(
     search = predictor.search_config(**{**_settings(settings or []), **given})
     answerer = _documents(predictor, sentences, markup, scores or attention is not None)
     where, lines = _lines(texts or [], input_)
+    lines = _constrained(lines, where, constraint or [], constraints)
     if attention:
         lines = _draw(predictor, list(lines), search, attention, prefix)
     written = dict(batch=batch, chunk=chunk, prefix=prefix, attention=alignments, strict=strict)
@@ -238,12 +249,37 @@ def _lines(texts: list[str], input_: str | None) -> tuple[str, Iterable[Line]]:
     return "standard input", read_lines(sys.stdin.buffer, "standard input")
 
 
-def _file_lines(path: Path) -> Iterable[Line]:
+def _constrained(lines: Iterable[Line], where: str, of_all: list[str], file: Path | None) -> Iterable[Line]:
+    """Each line with what must be in its output: of all, and of its own line of a file."""
+    from dataclasses import replace
+    from itertools import zip_longest
+
+    from regard.errors import RegardError
+
+    if file is None:
+        return (replace(line, required=tuple(of_all)) for line in lines)
+    theirs = _file_lines(file)
+
+    def both() -> Iterable[Line]:
+        with closing(theirs):
+            for line, own in zip_longest(lines, theirs):
+                if line is None or own is None:
+                    longer, shorter = (file, where) if line is None else (where, file)
+                    raise RegardError(f"{longer} has more lines than {shorter}: each output has a line in both.")
+                if own.problem:
+                    raise RegardError(f"{file} line {own.number}: {own.problem}")
+                words = [word for word in own.text.split("\t") if word.strip()]
+                yield replace(line, required=(*of_all, *words))
+
+    return both()
+
+
+def _file_lines(path: Path) -> Generator[Line]:
     from regard.predict.lines import read_lines
 
     file = open(path, "rb")  # noqa: SIM115 - a missing file is said now, and the generator closes it
 
-    def lines() -> Iterable[Line]:
+    def lines() -> Generator[Line]:
         with file:
             yield from read_lines(file, str(path))
 
@@ -304,7 +340,10 @@ def _draw(predictor: Predictor, lines: list[Line], search: SearchConfig, path: P
         )
     if page:
         search = search.model_copy(update={"method": "beam", "beam": max(LABELLED, search.beam), "n_best": LABELLED})
-    [found] = predictor.predict([lines[0].text], search=search, prefix=prefix, attention=True, strict=True)
+    words = lines[0].required or None
+    [found] = predictor.predict(
+        [lines[0].text], search=search, prefix=prefix, constraints=words, attention=True, strict=True
+    )
     best = found[0]
     if best.attention is None or best.source_tokens is None:
         raise RegardError("--attention: the text is empty, so there is nothing to draw.")

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import regex
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
@@ -50,6 +51,8 @@ SINCE = {
 """Settings that tokenizers were without once, and what they were."""
 TURN_END = SPECIALS + ord(TAG)
 """The tab between two turns or sentences, or behind a question: a byte that no vocabulary has learned."""
+_INSIDE = regex.compile(r"[\p{L}\p{M}\p{N}_]")
+"""How a piece begins that goes on with a word."""
 _SYMBOLS = re.compile(f"{TAG}[^{TAG}]+|.", re.DOTALL)
 """A tag, or a character."""
 NOTHING: Mapping[int, str] = MappingProxyType({})
@@ -101,6 +104,15 @@ class Tokenizer:
             return []
         found = self._core.token_to_id(" ")
         return [SPECIALS + ord(" ") if found is None else int(found)]
+
+    def breaks(self) -> list[bool]:
+        """Of each id, whether a word before it is over: it begins with the space before the next, or with punctuation.
+        Of tokenizer char all do."""
+        if not self._spaced:
+            return [True] * self.size
+        ascii_ = [chr(byte) if byte < 128 else "x" for byte in range(BYTES)]  # others are parts of letters
+        names = ["x"] * SPECIALS + ascii_ + self._names[len(RESERVED) :]
+        return [not _INSIDE.match(name) for name in names]
 
     def normalize(self, text: str) -> str:
         """What is read of a text: cleaned, and with what is known of it."""

@@ -28,6 +28,12 @@ class SearchConfig(Config):
     """beam: a sentence is done when `beam` outputs are complete (the convention); bound: when no living
     beginning can still beat the worst of those, which is exact and slower."""
 
+    groups: int = Field(1, ge=1)
+    """Groups that share the beam evenly, each of which avoids what those before it have just chosen (diverse beam
+    search); 1: none. As many as `beam` make n-best lists that differ most (Vijayakumar et al. 2018)."""
+    diversity: float = Field(0.5, ge=0)
+    """With groups, what each such choice costs a token, in nats; 0.2 to 0.8 there."""
+
     length_penalty: float = Field(1.0, ge=0, le=10)
     """α in log p / length^α, the end of sentence included. 1, the mean per token, is the convention; 0 ranks by
     probability and prefers short outputs."""
@@ -70,6 +76,11 @@ class SearchConfig(Config):
             raise ValueError(f"n_best is {self.n_best}, but greedy search finds one output; set method: beam")
         if self.method == "greedy" and self.mbr is not None:
             raise ValueError(f"mbr {self.mbr} chooses among several outputs, and greedy finds one; set method: sample")
+        if self.groups > 1 and (self.method != "beam" or self.beam % self.groups):
+            raise ValueError(
+                f"groups is {self.groups}, and they share a beam evenly: set method to beam, and beam to a multiple of "
+                f"{self.groups}"
+            )
         if self.min_length > self.max_length:
             raise ValueError(f"min_length is {self.min_length}, more than max_length, {self.max_length}")
         return self
@@ -79,14 +90,20 @@ class SearchConfig(Config):
         if self.mbr is None:
             return self
         found = max(self.candidates, self.n_best)
-        return self.model_copy(update={"n_best": found, "beam": max(self.beam, found)})
+        beam = -(-max(self.beam, found) // self.groups) * self.groups
+        return self.model_copy(update={"n_best": found, "beam": beam})
 
     @property
     def width(self) -> int:
-        """Hypotheses that live side by side for one sentence (of one sample)."""
-        return self.beam if self.method == "beam" else 1
+        """Hypotheses that live side by side for one sentence (of one sample, or group)."""
+        return self.beam // self.grouped if self.method == "beam" else 1
+
+    @property
+    def grouped(self) -> int:
+        """How many groups share the beam."""
+        return self.groups if self.method == "beam" else 1
 
     @property
     def samples(self) -> int:
-        """How many times a sentence is decoded: once, or once per sample."""
-        return self.n_best if self.method == "sample" else 1
+        """How many times a sentence is decoded: once, or once per sample, or per group of a beam."""
+        return self.n_best if self.method == "sample" else self.grouped

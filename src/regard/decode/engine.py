@@ -19,6 +19,7 @@ from torch import Tensor
 from regard.data.batches import padded
 from regard.data.tokenizer import TURN_END
 from regard.decode.config import SearchConfig
+from regard.decode.constraints import Constraints
 from regard.decode.lanes import row_multiple
 from regard.decode.outputs import Hypothesis
 from regard.decode.protocol import Decoder
@@ -36,6 +37,7 @@ def decode_sentences(
     *,
     batch_sentences: int = 64,
     prefix: Sequence[Sequence[int]] | None = None,
+    constraints: Constraints | None = None,
     ids: Sequence[int] | None = None,
     keep_weights: bool = False,
     device: torch.device | str = "cpu",
@@ -43,7 +45,7 @@ def decode_sentences(
 ) -> list[list[Hypothesis]]:
     """The `n_best` hypotheses of every source (ids without end mark), in the order given.
 
-    prefix, ids    as in `search`, one per source
+    prefix, ids    as in `search`, one per source; so are the phrases of `constraints`
     done           called with the number of sentences after each batch, for progress displays
     """
     alone = row_multiple(decoder) == 1
@@ -58,6 +60,7 @@ def decode_sentences(
             prepare_sources(encode, decoder, [sources[row] for row in rows], device),
             config,
             prefix=None if prefix is None else [prefix[row] for row in rows],
+            constraints=None if constraints is None else constraints.of(rows),
             ids=[row if ids is None else ids[row] for row in rows],
             keep_weights=keep_weights,
         )

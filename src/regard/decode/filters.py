@@ -7,25 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from regard.data.tokenizer import BOS, EOS, PAD, UNK
 from regard.decode.config import SearchConfig
-
-FREE = -1
-"""In a forced prefix: past its end, any token may come."""
-
-
-@dataclass
-class SoFar:
-    """What a filter may look at."""
-
-    step: int
-    """Tokens chosen before this one."""
-    history: Int[Tensor, "lanes beam step"] | None = None
-    """Those tokens; None unless `needs_history`."""
-
+from regard.decode.lanes import FREE, SoFar
 
 LogProbs = Float[Tensor, "lanes beam vocab"]
 Filter = Callable[[LogProbs, SoFar], None]
@@ -81,14 +68,10 @@ def needs_history(filters: Sequence[Filter]) -> bool:
     return any(isinstance(one, NoRepeat) for one in filters)
 
 
-def apply_filters(
-    filters: Sequence[Filter],
-    log_probs: LogProbs,
-    so_far: SoFar,
-    prefix: Int[Tensor, "lanes longest"] | None = None,
-) -> None:
-    """Run them all. Where `prefix` has a token for this step it alone remains, whatever the filters say."""
-    if prefix is None or so_far.step >= prefix.shape[1]:
+def apply_filters(filters: Sequence[Filter], log_probs: LogProbs, so_far: SoFar) -> None:
+    """Run them all. Where a prefix has a token for this step it alone remains, whatever the filters say."""
+    prefix = so_far.lanes.prefix
+    if so_far.step >= prefix.shape[1]:
         for ban in filters:
             ban(log_probs, so_far)
         return

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from regard.data.tokenizer import BOS, EOS, PAD
 from regard.decode.config import SearchConfig
-from regard.decode.filters import FREE
 from regard.decode.protocol import Decoder, Source
 from regard.errors import RegardError
 
+FREE = -1
+"""In a forced prefix, and in a required phrase: past its end."""
 ROW_MULTIPLE = 8
 """Lanes come in multiples of this, except where a decoder's rows are alone; measured on AVX2, 1 and 2 threads, torch
 2.13."""
@@ -37,6 +38,8 @@ class Lanes:
     """The most tokens, end of sentence not counted."""
     prefix: Int[Tensor, "lanes longest"]
     """Tokens that the output must begin with, then FREE."""
+    required: Int[Tensor, "lanes phrases longest"]
+    """Tokens that must be in the output, in phrases; then FREE."""
     live: Bool[Tensor, "lanes"]
     """False once done, and for lanes that only fill up."""
 
@@ -51,6 +54,17 @@ class Lanes:
         live = self.live.nonzero().squeeze(1)
         rows = fill_up(live, multiple)
         return rows if 0 < len(rows) < len(self) else None
+
+
+@dataclass
+class SoFar:
+    """Where a search stands: what filters and proposers may look at."""
+
+    step: int
+    """Tokens chosen before this one."""
+    lanes: Lanes
+    history: Int[Tensor, "lanes beam step"] | None = None
+    """Those tokens; None unless a filter or proposer needs them."""
 
 
 def row_multiple(decoder: Decoder) -> int:
@@ -69,13 +83,16 @@ def open_lanes(
     prefix: Sequence[Sequence[int]] | None,
     ids: Sequence[int] | None,
     multiple: int = ROW_MULTIPLE,
+    required: Int[Tensor, "sentences phrases longest"] | None = None,
 ) -> tuple[Lanes, Int[Tensor, "lanes"]]:
-    """A lane for every sentence and sample, and for each lane its row of `source`."""
+    """A lane for every sentence and sample (or group of a beam), and for each lane its row of `source`."""
     sentences, samples, device = source.rows, config.samples, source.valid.device
     if ids is not None and len(ids) != sentences:
         raise RegardError(f"ids: {len(ids)} of them for {sentences} sentences; give one number for each")
     numbers = torch.arange(sentences) if ids is None else torch.as_tensor(list(ids), dtype=torch.int64)
-    forced = _prefix_tensor(prefix, sentences)
+    forced = _prefix_tensor(prefix, sentences).to(device)
+    required = torch.empty(sentences, 0, 0, dtype=torch.int64) if required is None else required
+    required = required.to(device)
     output = torch.arange(sentences * samples)
     rows = fill_up(output, multiple)
     row = (rows // samples).to(device)
@@ -83,18 +100,20 @@ def open_lanes(
         output=rows.to(device),
         sentence=numbers.to(device)[row],
         sample=(rows % samples).to(device),
-        limit=_limits(source.valid.sum(1), forced.to(device), config)[row],
-        prefix=forced.to(device)[row],
+        limit=_limits(source.valid.sum(1), forced, required, config)[row],
+        prefix=forced[row],
+        required=required[row],
         live=torch.arange(len(rows), device=device) < len(output),
     )
     return lanes, row
 
 
-def _limits(src_lengths: Tensor, prefix: Tensor, config: SearchConfig) -> Tensor:
-    """The most tokens of each sentence, from its own length; a longer prefix or minimum length wins."""
+def _limits(src_lengths: Tensor, prefix: Tensor, required: Tensor, config: SearchConfig) -> Tensor:
+    """The most tokens of each sentence, from its own length; a longer prefix or minimum length wins, and there is
+    always room for what must be in it."""
     limit = (src_lengths.double() * config.max_length_ratio).floor().long() + config.max_length_extra
     limit = limit.clamp(max(config.min_length, 1), config.max_length)
-    return limit.maximum((prefix != FREE).sum(1))
+    return limit.maximum((prefix != FREE).sum(1) + (required != FREE).sum((1, 2)))
 
 
 def _prefix_tensor(prefix: Sequence[Sequence[int]] | None, sentences: int) -> Tensor:

@@ -57,6 +57,17 @@ def read_outputs(
     return found
 
 
+def merged(found: list[list[Hypothesis]], n_best: int) -> list[list[Hypothesis]]:
+    """Of each sentence, whose groups have found outputs by themselves, the best that are different."""
+    several = []
+    for outputs in found:
+        best: dict[tuple[int, ...], Hypothesis] = {}
+        for one in sorted(outputs, key=lambda one: (not one.finished, -one.score)):
+            best.setdefault(tuple(one.tokens), one)
+        several.append(list(best.values())[:n_best])
+    return several
+
+
 def src_lengths(src_valid: Tensor) -> list[int]:
     """The source steps of each sentence up to the last real one."""
     steps = torch.arange(1, src_valid.shape[1] + 1, device=src_valid.device)

@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from regard.data.tokenizer import EOS
 from regard.decode.config import SearchConfig
 from regard.decode.draw import uniform
+from regard.decode.lanes import SoFar
 from regard.decode.topk import topk
 
 LaneFloats = Float[Tensor, "lanes beam"]
@@ -29,16 +31,7 @@ class Candidates:
     total: Float[Tensor, "lanes candidates"]
 
 
-@dataclass
-class Draws:
-    """Where in the random sequence a step stands: sentence and sample numbers per lane, and the step."""
-
-    sentence: Int[Tensor, "lanes"]
-    sample: Int[Tensor, "lanes"]
-    step: int
-
-
-Proposer = Callable[[Float[Tensor, "lanes beam vocab"], LaneFloats, Draws], Candidates]
+Proposer = Callable[[Float[Tensor, "lanes beam vocab"], LaneFloats, SoFar], Candidates]
 
 
 class Beam:
@@ -48,21 +41,56 @@ class Beam:
     """
 
     def __init__(self, config: SearchConfig) -> None:
-        self.beam = config.beam
+        self.beam = config.width
 
-    def __call__(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats, draws: Draws) -> Candidates:
+    def __call__(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats, so_far: SoFar) -> Candidates:
+        found = self.extensions(log_probs, totals)
+        order = found.total.sort(dim=-1, descending=True, stable=True).indices[:, : 2 * self.beam]
+        return Candidates(*(values.gather(1, order) for values in vars(found).values()))
+
+    def extensions(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats) -> Candidates:
+        """Each hypothesis in turn with its likeliest tokens, as many as may be wanted: `beam` that go on, and the
+        end."""
         lanes, beam, vocab = log_probs.shape
-        each = min(beam + 1, vocab)  # the best `beam` that go on, and the end
+        each = min(beam + 1, vocab)
         best, token = (found.reshape(lanes, beam * each) for found in topk(log_probs.flatten(0, 1), each))
-        all_totals = totals.repeat_interleave(each, 1) + best
-        total, place = all_totals.sort(dim=-1, descending=True, stable=True)  # lanes beam*each, few
-        total, place = total[:, : 2 * beam], place[:, : 2 * beam]
-        return Candidates(
-            parent=place // each,
-            token=token.gather(1, place),
-            log_prob=best.gather(1, place),
-            total=total,
-        )
+        parent = torch.arange(beam, device=token.device).repeat_interleave(each).expand_as(token)
+        return Candidates(parent, token, best, totals.repeat_interleave(each, 1) + best)
+
+
+class DiverseBeam(Beam):
+    """Beam search in groups, each of which has its part of the beam and avoids what those before it have just chosen.
+
+    Vijayakumar et al. 2018, "Diverse beam search" (arXiv:1610.02424), section 3, with Hamming diversity: at each step a
+    token that n hypotheses of groups before have chosen is worth `diversity` · n less. That is for choosing alone:
+    totals stay log-probabilities. A group is a lane, its number the lane's `sample`.
+    """
+
+    def __init__(self, config: SearchConfig) -> None:
+        super().__init__(config)
+        self.groups, self.diversity = config.groups, config.diversity
+
+    def __call__(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats, so_far: SoFar) -> Candidates:
+        lanes = so_far.lanes
+        sentence = lanes.output // self.groups
+        chosen = log_probs.new_zeros(int(sentence.max()) + 1, log_probs.shape[2])
+        parts, places = [], []
+        for group in range(self.groups):
+            rows = (lanes.sample == group).nonzero().squeeze(1)
+            own, before = log_probs[rows], totals[rows]
+            cost = self.diversity * chosen[sentence[rows]].unsqueeze(1)
+            found = super().__call__(own - cost, before, so_far)
+            found.log_prob = own.flatten(1).gather(1, found.parent * own.shape[2] + found.token)
+            found.total = before.gather(1, found.parent) + found.log_prob
+            goes = (found.token != EOS) & (found.total > -torch.inf)
+            goes &= (goes.cumsum(1) <= self.beam) & lanes.live[rows].unsqueeze(1)
+            at = sentence[rows].unsqueeze(1).expand_as(goes)
+            chosen.index_put_((at[goes], found.token[goes]), chosen.new_ones(()), accumulate=True)
+            parts.append(found)
+            places.append(rows)
+        back = torch.cat(places).argsort()
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return Candidates(*(torch.cat(values)[back] for values in columns))
 
 
 class Greedy:
@@ -71,7 +99,7 @@ class Greedy:
     def __init__(self, config: SearchConfig) -> None:
         pass
 
-    def __call__(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats, draws: Draws) -> Candidates:
+    def __call__(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats, so_far: SoFar) -> Candidates:
         best, token = topk(log_probs.squeeze(1), 1)
         return Candidates(torch.zeros_like(token), token, best, totals + best)
 
@@ -86,10 +114,10 @@ class Sample:
         self.temperature, self.top_k, self.top_p = config.temperature, config.top_k, config.top_p
         self.seed = config.seed
 
-    def __call__(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats, draws: Draws) -> Candidates:
+    def __call__(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats, so_far: SoFar) -> Candidates:
         probs, allowed = self.distribution(log_probs.squeeze(1))
         below = probs.cumsum(-1)  # lanes choices
-        u = uniform(self.seed, draws.sentence, draws.sample, draws.step).unsqueeze(1)
+        u = uniform(self.seed, so_far.lanes.sentence, so_far.lanes.sample, so_far.step).unsqueeze(1)
         choice = torch.searchsorted(below, u * below[:, -1:], right=True)  # never one of probability zero
         choice = choice.clamp(max=probs.shape[1] - 1)  # a row with nothing allowed: its total is -inf anyway
         token = choice if allowed is None else allowed.gather(1, choice)

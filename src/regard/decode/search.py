@@ -19,11 +19,12 @@ from torch import Tensor
 
 from regard.data.tokenizer import BOS, EOS
 from regard.decode.config import SearchConfig
-from regard.decode.filters import SoFar, apply_filters, build_filters, needs_history
+from regard.decode.constraints import AllocatedBeam, Constraints, MustAppear, had
+from regard.decode.filters import apply_filters, build_filters, needs_history
 from regard.decode.finish import Pool, is_done
-from regard.decode.lanes import Lanes, open_lanes, row_multiple
-from regard.decode.outputs import Hypothesis, read_outputs
-from regard.decode.propose import Beam, Candidates, Draws, Greedy, Proposer, Sample
+from regard.decode.lanes import Lanes, SoFar, open_lanes, row_multiple
+from regard.decode.outputs import Hypothesis, merged, read_outputs
+from regard.decode.propose import Beam, Candidates, DiverseBeam, Greedy, Proposer, Sample
 from regard.decode.protocol import Decoder, StepOutput
 from regard.decode.rank import Rank
 from regard.decode.scores import by_token, log_probs
@@ -46,6 +47,7 @@ def search(
     config: SearchConfig,
     *,
     prefix: Sequence[Sequence[int]] | None = None,
+    constraints: Constraints | None = None,
     ids: Sequence[int] | None = None,
     keep_weights: bool = False,
 ) -> list[list[Hypothesis]]:
@@ -55,6 +57,7 @@ def search(
         best = [outputs[0] for outputs in search(model.decoder, source, SearchConfig(beam=5))]
 
     prefix        for each sentence, ids its output must begin with; they count in scores like any others
+    constraints   for each sentence, phrases its output must have in it, by beam search
     ids           for sampling, each sentence's number in the data; default 0, 1, 2, …
     keep_weights  also return attention weights, which cost memory: steps × rows × source steps
     """
@@ -62,15 +65,21 @@ def search(
         return []
     odds = decoder.log_odds(source) if hasattr(decoder, "log_odds") else None
     if odds is not None and config.method != "sample":
-        if prefix is not None:
-            raise RegardError("prefix: a set of labels has no beginning; leave it out.")
+        if prefix is not None or constraints is not None:
+            raise RegardError("prefix, constraints: a set of labels is no text; leave them out.")
         return likeliest_sets(odds, source.valid, source.weights if keep_weights else None, config.n_best)
-    lanes, row = open_lanes(source, config, prefix, ids, row_multiple(decoder))
+    if constraints is not None and (config.method != "beam" or config.groups > 1):
+        raise RegardError("constraints: words that must appear are for beam search without groups; set method to beam.")
+    required = None if constraints is None else constraints.required(source.rows)
+    lanes, row = open_lanes(source, config, prefix, ids, row_multiple(decoder), required)
     sentences, src_valid = source.rows, source.valid
-    run = _Run(decoder, source if len(row) == sentences else source.select(row), config, lanes, keep_weights)
+    start = source if len(row) == sentences else source.select(row)
+    run = _Run(decoder, start, config, lanes, keep_weights, None if constraints is None else constraints.breaks)
     while run.lanes.live.any():
         run.advance()
-    return read_outputs(run.results.entries, run.trellis, sentences, config.n_best, src_valid)
+    kept = config.beam if config.grouped > 1 else config.n_best
+    found = read_outputs(run.results.entries, run.trellis, sentences, kept, src_valid)
+    return merged(found, config.n_best) if config.grouped > 1 else found
 
 
 @torch.inference_mode()
@@ -96,14 +105,31 @@ def as_chosen(
 
 
 class _Run:
-    """One search under way. Rows are lanes × beam, a lane's hypotheses together."""
+    """One search under way. Rows are lanes × beam, a lane's hypotheses together.
 
-    def __init__(self, decoder: Decoder, source: Any, config: SearchConfig, lanes: Lanes, keep_weights: bool) -> None:
+    breaks   as in `Constraints`
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        source: Any,
+        config: SearchConfig,
+        lanes: Lanes,
+        keep_weights: bool,
+        breaks: Tensor | None = None,
+    ) -> None:
         self.decoder, self.source, self.config, self.lanes = decoder, source, config, lanes
         self.beam, self.keep_weights, self.step = config.width, keep_weights, 0
         device = source.valid.device
         self.filters = build_filters(config)
         self.propose: Proposer = SEARCHES[config.method](config)
+        if config.grouped > 1:
+            self.propose = DiverseBeam(config)
+        self.breaks, constrained = breaks, lanes.required.numel() > 0
+        if constrained:
+            self.propose = AllocatedBeam(config, breaks)
+            self.filters.append(MustAppear(breaks))
         self.rank = Rank(config, int(lanes.limit.max()) + 1, device)
         self.pool = Pool(len(lanes), self.beam, device)
         self.results = Pool(int(lanes.output.max()) + 1, self.beam, device)
@@ -120,7 +146,7 @@ class _Run:
         self.totals = torch.full((len(lanes), self.beam), -torch.inf, dtype=torch.float64, device=device)
         self.totals[:, 0] = 0.0
         self.track: State = {}  # what else follows the beam, a row per hypothesis
-        if needs_history(self.filters):
+        if constrained or needs_history(self.filters):
             self.track["history"] = torch.empty(rows, 0, dtype=torch.int64, device=device)
         # Histories and prefixes speak of tokens, not of columns; and sampling sums over a row in one order.
         self.needs_tokens = "history" in self.track or lanes.prefix.numel() > 0 or config.method == "sample"
@@ -137,11 +163,12 @@ class _Run:
         scores = scores.view(shape)
         coverage = self._look(output)
         if self.step == 0:
-            _check_prefix(self.lanes.prefix, scores.shape[2])
+            _check_known("prefix", self.lanes.prefix, scores.shape[2])
+            _check_known("constraints", self.lanes.required, scores.shape[2])
         history = self.track["history"].view(shape) if "history" in self.track else None
-        apply_filters(self.filters, scores, SoFar(self.step, history), self.lanes.prefix)
-        draws = Draws(self.lanes.sentence, self.lanes.sample, self.step)
-        candidates = self.propose(scores, self.totals, draws)
+        so_far = SoFar(self.step, self.lanes, history)
+        apply_filters(self.filters, scores, so_far)
+        candidates = self.propose(scores, self.totals, so_far)
         if words is not None:
             candidates.token = words.gather(1, candidates.token)
         going = Candidates(*(values[:, : self.beam] for values in vars(candidates).values()))
@@ -191,6 +218,7 @@ class _Run:
             score = self.rank.score(self.totals, self.step, coverage, self.source.valid)
             left = (self.totals > -torch.inf) & cut.unsqueeze(1)
             left = left if ended is None else left & ~ended
+            left = self._with_all(left)
             self.pool.fill(self._outputs(score.where(left, -torch.inf), stood, finished=False))
         rest = is_done(self.config.stop, self.pool.worst, self.rank.bound(best, lanes.limit))
         done = lanes.live & (cut | rest)
@@ -200,6 +228,15 @@ class _Run:
             lanes.live = lanes.live & ~done
             return True
         return False
+
+    def _with_all(self, left: Bool[Tensor, "lanes beam"]) -> Bool[Tensor, "lanes beam"]:
+        """Of a lane's hypotheses that were cut off those with all that must appear; others where it has no output."""
+        if not self.lanes.required.numel():
+            return left
+        have = had(self.track["history"].view(*left.shape, -1), self.lanes.required, self.breaks)
+        whole = left & (have.settled | have.last).all(2)
+        some = whole.any(1) | (self.pool.entries["score"][:, 0] > -torch.inf)
+        return torch.where(some.unsqueeze(1), whole, left)
 
     def _move(self, going: Candidates, left: bool) -> None:
         """Set every row up for the next step; where lanes are done (`left`), they leave if that makes the batch
@@ -252,6 +289,6 @@ def _go_on(candidates: Candidates, beam: int) -> Candidates:
     return going
 
 
-def _check_prefix(prefix: Int[Tensor, "lanes longest"], vocab: int) -> None:
-    if prefix.numel() and int(prefix.max()) >= vocab:
-        raise RegardError(f"prefix: token {int(prefix.max())} is not among the model's {vocab}; check its tokenizer")
+def _check_known(name: str, tokens: Int[Tensor, "..."], vocab: int) -> None:
+    if tokens.numel() and int(tokens.max()) >= vocab:
+        raise RegardError(f"{name}: token {int(tokens.max())} is not among the model's {vocab}; check its tokenizer")

@@ -10,6 +10,7 @@ predictor.py    Predictor: search, one road for a sentence and for a million
 shortlist.py    which words each source word suggests, learned from a run's training data
 prediction.py   what comes back
 options.py      search options of a call over those of the recipe
+wanted.py       what outputs are to begin with, or to have in them
 forced.py       scoring given targets by teacher forcing
 lines.py        text lines from a stream, with limits
 stream.py       lines in, answers out, a chunk at a time

@@ -53,6 +53,7 @@ class Documents:
         search: SearchConfig | None = None,
         batch: int = BATCH,
         prefix: str | None = None,
+        constraints: Sequence[Sequence[str]] | None = None,
         attention: bool = False,
         strict: bool = False,
         first: int = 0,
@@ -62,9 +63,10 @@ class Documents:
     ) -> list[list[Prediction]]:
         """As `Predictor.predict`; `done` is told once, of all texts. What only a sentence can have is refused."""
         config = choose(search or self.predictor.recipe.search, options)
-        if config.n_best > 1 or prefix is not None or attention:
+        if config.n_best > 1 or prefix is not None or constraints is not None or attention:
             raise RegardError(
-                "with sentences or markup a text's one output is put together: no n-best, prefix, alignments."
+                "with sentences or markup a text's one output is put together: no n-best, prefix, constraints, "
+                "alignments."
             )
         if config.method == "sample":
             raise RegardError("search.method sample: texts of several sentences are answered by greedy or beam search.")

@@ -23,6 +23,8 @@ class Line:
     number: int
     text: str
     problem: str | None = None
+    required: tuple[str, ...] = ()
+    """what must be in its answer"""
 
 
 def read_lines(stream: BinaryIO, where: str) -> Iterator[Line]:

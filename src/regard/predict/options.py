@@ -40,6 +40,8 @@ def choose(search: SearchConfig, options: Mapping[str, Any]) -> SearchConfig:
         )
     if method == "greedy" and "mbr" not in given:
         values["mbr"] = None  # the recipe's was for several outputs
+    if method != "beam" and "groups" not in given:
+        values["groups"] = 1  # the recipe's shared a beam
     if method == "greedy" and "n_best" not in given:
         values["n_best"] = 1  # the recipe's number was for its own method
     try:

@@ -24,6 +24,7 @@ from regard.predict.forced import score_forced
 from regard.predict.member import Member
 from regard.predict.options import choose
 from regard.predict.prediction import END_MARK, Prediction
+from regard.predict.wanted import prefix_ids, required_ids, to_constraints
 from regard.score.agreement import order
 from regard.score.metric import Metric
 
@@ -41,7 +42,7 @@ MOST_CELLS = 2**18
 
 
 @dataclass(frozen=True)
-class _Read:
+class Asked:
     """A text as the model reads it."""
 
     text: str
@@ -49,6 +50,8 @@ class _Read:
     problem: str | None = None
     begun: list[int] = field(default_factory=list)
     """what the output has to begin with"""
+    required: list[list[int]] = field(default_factory=list)
+    """phrases that must be in it"""
 
 
 class Predictor:
@@ -98,6 +101,7 @@ class Predictor:
         search: SearchConfig | None = None,
         batch: int = BATCH,
         prefix: str | Sequence[str] | None = None,
+        constraints: Sequence[str] | Sequence[Sequence[str]] | None = None,
         attention: bool = False,
         strict: bool = False,
         first: int = 0,
@@ -112,6 +116,8 @@ class Predictor:
         search      how to search; default: the recipe's, changed by `options` (beam=, n_best=, temperature=, …)
         batch       sentences at a time: memory and speed, never the result
         prefix      text that every output begins with, or one for each text
+        constraints words, or several in a row, that must be in every output, or a list of them for each text (an output
+                    that was cut off may lack some)
         attention   return attention weights and alignments
         strict      raise for a text that is too long, rather than answer it with an empty output and a `problem`
         first       the number of the first text, from 0: with the seed it fixes what sampling draws
@@ -124,6 +130,9 @@ class Predictor:
         if batch < 1:
             raise RegardError(f"batch: {batch} sentences; at least one is needed.")
         read = self._asked(texts, prefix)
+        if constraints is not None:
+            each = required_ids(self, constraints, len(read), config)
+            read = [replace(one, required=phrases) for one, phrases in zip(read, each, strict=True)]
         if strict:
             for i, one in enumerate(read):
                 if one.problem:
@@ -142,6 +151,7 @@ class Predictor:
                 wide,
                 batch_sentences=size,
                 prefix=[read[row].begun for row in rows] if any(read[row].begun for row in rows) else None,
+                constraints=to_constraints(self, [read[row].required for row in rows]),
                 ids=[first + row for row in rows],
                 keep_weights=attention,
                 device=self.members[0].device,
@@ -152,7 +162,7 @@ class Predictor:
         return answers
 
     def _ranked(
-        self, found: Sequence[Hypothesis], one: _Read, config: SearchConfig, metric: Metric | None, attention: bool
+        self, found: Sequence[Hypothesis], one: Asked, config: SearchConfig, metric: Metric | None, attention: bool
     ) -> list[Prediction]:
         """What was found for a text, the best first. metric   `Task.compared_by`'s"""
         known = unnamed(self.tokenizers, one.text)
@@ -210,7 +220,7 @@ class Predictor:
             raise RegardError(f"score: {len(sources):,} sources and {len(targets):,} targets; give one for each.")
         config = self.task.open_ended(choose(search or self.recipe.search, options))
         self._check_attention(attention)
-        read = self._read(sources)
+        read = self.read_each(sources)
         told = self._told(read, targets)
         answers = [Prediction(problem=one.problem or two.problem) for one, two in zip(read, told, strict=True)]
         live = [i for i, answer in enumerate(answers) if not answer.problem]
@@ -234,7 +244,7 @@ class Predictor:
 
     def read(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text as a source; one that is too long is an error."""
-        found = self._read(texts)
+        found = self.read_each(texts)
         for i, one in enumerate(found, start=1):
             if one.problem:
                 raise RegardError(f"text {i}: {one.problem}")
@@ -245,20 +255,20 @@ class Predictor:
         memories = [member.encode(ids, lengths) for member in self.members]
         return memories[0] if len(memories) == 1 else memories
 
-    def _asked(self, texts: Sequence[str], prefix: str | Sequence[str] | None) -> list[_Read]:
+    def _asked(self, texts: Sequence[str], prefix: str | Sequence[str] | None) -> list[Asked]:
         """Texts as search takes them: sources, or, of task write, what outputs begin with."""
         if self.task.continues:
             if prefix is not None:
                 raise RegardError("prefix: outputs begin with the texts themselves; leave it out.")
-            return [_Read(one.text, [], one.problem, one.ids) for one in self._read(texts, "target")]
-        read, begun = self._read(texts), self._prefix_ids(prefix, len(texts))
+            return [Asked(one.text, [], one.problem, one.ids) for one in self.read_each(texts, "target")]
+        read, begun = self.read_each(texts), prefix_ids(self, prefix, len(texts))
         return [replace(one, begun=ids) for one, ids in zip(read, begun, strict=True)] if begun else read
 
-    def _said(self, one: _Read) -> int:
+    def _said(self, one: Asked) -> int:
         """Tokens of what was asked. Nothing asked has an empty answer, whatever it was to begin with."""
         return len(one.begun if self.task.continues else one.ids)
 
-    def _read(self, texts: Sequence[str], side: str = "source") -> list[_Read]:
+    def read_each(self, texts: Sequence[str], side: str = "source") -> list[Asked]:
         """Ids of each text, or why it is refused; characters first, as tokenising a book takes its time. Where the
         recipe reads the beginning alone, or the last turns, the rest is no reason."""
         if isinstance(texts, str):
@@ -286,7 +296,7 @@ class Predictor:
                 problem = "no passage: expected QUESTION, tab, PASSAGE."
                 if config.truncate is not None and len(ids) == config.truncate:
                     problem = f"the question alone has {config.truncate:,} tokens, and no more are read; ask shorter."
-            read.append(_Read(text, [] if problem else ids, problem))
+            read.append(Asked(text, [] if problem else ids, problem))
         return read
 
     def _encoded(self, texts: Sequence[str], side: str) -> Iterator[tuple[Any, str | None]]:
@@ -301,9 +311,9 @@ class Predictor:
             except RegardError as error:
                 yield [], str(error)
 
-    def _told(self, sources: Sequence[_Read], targets: Sequence[str]) -> list[_Read]:
+    def _told(self, sources: Sequence[Asked], targets: Sequence[str]) -> list[Asked]:
         """Ids of what is to be scored; of an answer, where in its source it stands."""
-        told = self._read(targets, "target")
+        told = self.read_each(targets, "target")
         if not self.tokenizers["target"].config.pointing:
             return told
         missing = "the answer is not in the passage, or not in what is read of it; give a part of the passage."
@@ -315,26 +325,6 @@ class Predictor:
         for member in self.members if wanted else []:
             if not member.model.attends:
                 raise RegardError(f"{member.run.path}: this model has no attention, so there is none to show.")
-
-    def _prefix_ids(self, prefix: str | Sequence[str] | None, count: int) -> list[list[int]] | None:
-        if prefix is None:
-            return None
-        if self.task.points:
-            raise RegardError("prefix: an answer is a part of its passage, and begins where that is; leave it out.")
-        if "shortlist" in self.approximate:
-            raise RegardError("prefix: its words may not be on the shortlist; leave out one of the two.")
-        prefixes = [prefix] * count if isinstance(prefix, str) else list(prefix)
-        if len(prefixes) != count:
-            raise RegardError(f"prefix: {len(prefixes):,} of them for {count:,} texts; give one, or one for each.")
-        read = self._read(prefixes, "target")
-        for one in read:
-            if one.problem:
-                raise RegardError(f"prefix: {one.problem}")
-            unknown = self.tokenizers["target"].unnamed(one.text)
-            for i in one.ids:
-                if i in unknown:
-                    raise RegardError(f"prefix: {unknown[i]!r} is not in the model's vocabulary; leave it out.")
-        return [one.ids for one in read]
 
     def _batch_sizes(self, lengths: list[int], config: SearchConfig, batch: int) -> Iterator[tuple[list[int], int]]:
         """Positions, and how many of them to search together: fewer where sentences are long or beams wide."""

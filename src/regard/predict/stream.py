@@ -51,11 +51,13 @@ def answers(
         for line in together:
             if strict and line.problem:
                 raise RegardError(f"{where} line {line.number}: {line.problem}")
+        required = [line.required for line in together]
         found = predictor.predict(
             [line.text for line in together],
             search=search,
             batch=batch,
             prefix=prefix,
+            constraints=required if any(required) else None,
             attention=attention,
             strict=strict,
             first=together[0].number - 1,
