@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regard.cli.options import Batch, Device, Int8, Json, References, Runs, Shortlist, Source, Threads
+from regard.cli.options import (
+    Batch,
+    Device,
+    Int8,
+    Json,
+    LanguageModel,
+    LanguageWeight,
+    References,
+    Runs,
+    Shortlist,
+    Source,
+    Threads,
+    language_options,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +55,8 @@ def command(
     threads: Threads = None,
     int8: Int8 = False,
     shortlist: Shortlist = False,
+    language_model: LanguageModel = None,
+    language_weight: LanguageWeight = None,
 ) -> None:
     """Score a run on data with references: its search, the task's metrics with bootstrap intervals, perplexity.
 
@@ -57,7 +72,8 @@ def command(
     from regard.cli.output import writing
     from regard.predict.formats import one_line
 
-    predictor = open_run(run, overrides or [], device, threads, int8=int8, shortlist=shortlist)
+    language = language_options(language_model, language_weight)
+    predictor = open_run(run, overrides or [], device, threads, int8=int8, shortlist=shortlist, **language)
     if confusion:
         check_confusion(predictor, confusion)
     result = measure(predictor, choose_data(predictor, split, source, references or []), batch)
@@ -87,18 +103,14 @@ def check_confusion(predictor: Predictor, path: Path) -> None:
     check_path(path)
 
 
-def open_run(
-    run: str, overrides: list[str], device: str, threads: int | None, int8: bool = False, shortlist: bool = False
-) -> Predictor:
+def open_run(run: str, overrides: list[str], device: str, threads: int | None, **options: Any) -> Predictor:
     """The predictor of a run or of several, with the keys of its recipe that may change changed."""
     from regard.predict import load
     from regard.predict.options import check_used
     from regard.train.machine import threads_for
 
     runs = [run] if Path(run).exists() else [part for part in run.split(",") if part]
-    predictor = load(
-        runs, device=device, threads=threads_for(threads, 1), overrides=overrides, int8=int8, shortlist=shortlist
-    )
+    predictor = load(runs, device=device, threads=threads_for(threads, 1), overrides=overrides, **options)
     if not predictor.task.continues:  # which samples unless it is told to be greedy
         keys = [override.partition("=")[0].removeprefix("search.") for override in overrides]
         check_used(predictor.recipe.search.method, keys, "search.method=sample")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,23 @@ Int8 = Annotated[bool, typer.Option("--int8", help="Approximate: weights of 7 bi
 Shortlist = Annotated[
     bool, typer.Option("--shortlist", help="Approximate: words that the source suggests (`regard shortlist`).")
 ]
+LanguageModel = Annotated[
+    str | None,
+    typer.Option("--language-model", metavar="RUN", help="A run of task write that helps to choose words."),
+]
+LanguageWeight = Annotated[
+    float | None, typer.Option("--language-weight", min=0.0, help="What its log-probabilities count; default 0.1.")
+]
 SearchKeys = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="search.*, model.cache of the recipe, as search.temperature=0.8."),
 ]
+
+
+def language_options(model: str | None, weight: float | None) -> dict[str, Any]:
+    """As `regard.load` takes them."""
+    from regard.errors import RegardError
+
+    if model is None and weight is not None:
+        raise RegardError("--language-weight: of which language model? Name it as --language-model.")
+    return {"language_model": model} | ({} if weight is None else {"language_weight": weight})

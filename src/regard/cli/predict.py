@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regard.cli.options import Batch, Device, Int8, Runs, Shortlist, Threads
+from regard.cli.options import (
+    Batch,
+    Device,
+    Int8,
+    LanguageModel,
+    LanguageWeight,
+    Runs,
+    Shortlist,
+    Threads,
+    language_options,
+)
 from regard.data.config import MOST_TOKENS
 
 if TYPE_CHECKING:
@@ -100,6 +110,8 @@ def command(
     alignments: Alignments = False,
     attention: Picture = None,
     ensemble: More = None,
+    language_model: LanguageModel = None,
+    language_weight: LanguageWeight = None,
     sentences: Sentences = None,
     markup: Markup = False,
     strict: Strict = False,
@@ -129,7 +141,8 @@ def command(
            tokens, token_log_probs, alignment}], source_tokens
     """
     form = _format(format_, scores or alignments or (n_best or 1) > 1, attention)
-    predictor = _predictor(run, ensemble, device, threads, precision, max_source_length, int8, shortlist)
+    language = language_options(language_model, language_weight)
+    predictor = _predictor(run, ensemble, device, threads, precision, max_source_length, int8, shortlist, language)
     options = dict(n_best=n_best, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     given = _given({**options, "method": _method(greedy, sample)})
     search = predictor.search_config(**{**_settings(settings or []), **given})
@@ -169,6 +182,7 @@ def _predictor(
     longest: int,
     int8: bool,
     shortlist: bool,
+    language: dict[str, Any],
 ) -> Predictor:
     from regard.predict import load
     from regard.train.machine import threads_for
@@ -182,6 +196,7 @@ def _predictor(
         max_source_length=longest,
         int8=int8,
         shortlist=shortlist,
+        **language,
     )
 
 

@@ -287,6 +287,9 @@ class DataConfig(Config):
     """Of `text`, each line is a text with an end; false: all is one text, and its line breaks are characters of it."""
     shared_vocabulary: bool = False
     """One vocabulary for both sides: good for languages that share an alphabet, and needed to tie all embeddings."""
+    vocabulary_from: str | None = None
+    """A run folder whose vocabularies are taken, rather than learned from the training data: for a language model that
+    is to help a translator, or runs that are to answer together. `source` and `target` have to be as there."""
     max_length: Annotated[int, Field(ge=1)] = 512
     """Training examples with more tokens than this on a side are left out and counted; 512 keeps a batch in memory."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -66,7 +66,7 @@ def prepare(data: DataConfig, *, tokenizers: Mapping[str, Tokenizer] | None = No
     for split in (data.train, data.valid, *([data.test] if data.test else [])):
         split_files(split, data, about)  # a missing file is said before any work is done
     if tokenizers is None:
-        tokenizers = learn_tokenizers(data, about)
+        tokenizers = learn_tokenizers(data, about) if data.vocabulary_from is None else tokenizers_of_run(data)
     train = prepare_split(data.train, data, tokenizers, training=True, about=about)
     valid = prepare_split(data.valid, data, tokenizers, about=about)
     splits = {"train": train, "valid": valid}
@@ -172,6 +172,24 @@ def learn_tokenizers(data: DataConfig, about: object = None) -> dict[str, Tokeni
         return {side: load_tokenizer(folder / f"{side}.json") for side in configs}
 
     return _cached(_cache(data) / f"tokenizers-{key}", build, load)
+
+
+def tokenizers_of_run(data: DataConfig) -> dict[str, Tokenizer]:
+    """The vocabularies of `data.vocabulary_from`; plain text is read and written with that of the target."""
+    folder = Path(str(data.vocabulary_from))
+    written = "target" if data.train.text is not None else "source"
+    found = {
+        side: load_tokenizer(folder / f"tokenizer-{other}.json")
+        for side, other in (("source", written), ("target", "target"))
+    }
+    for side in ("target",) if written == "target" else ("source", "target"):
+        ours, theirs = (config.model_dump() for config in (getattr(data, side), found[side].config))
+        unlike = [
+            f"{side}.{key} is {theirs[key]} there and {ours[key]} here" for key in ours if ours[key] != theirs[key]
+        ]
+        if unlike:
+            raise RegardError(f"data.vocabulary_from: {folder}: data.{'; data.'.join(unlike)}: make them the same.")
+    return found
 
 
 def learn_paradigms(data: DataConfig, about: object = None) -> Paradigms | None:

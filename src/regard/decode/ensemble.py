@@ -8,7 +8,7 @@ An arithmetic mean, so one model that knows is enough; models may differ in ever
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -87,27 +87,29 @@ class Ensemble:
     def start(self, source: EnsembleSource, beam: int = 1) -> State:
         """All states in one, under the names 0.hidden, 1.hidden, …"""
         pairs = zip(self.decoders, source.parts, strict=True)
-        return _join(decoder.start(part, beam) for decoder, part in pairs)
+        return joined(decoder.start(part, beam) for decoder, part in pairs)
 
     def step(self, tokens: Tensor, state: State, source: EnsembleSource) -> tuple[StepOutput, State]:
         outputs, states = [], []
         for number, (decoder, part) in enumerate(zip(self.decoders, source.parts, strict=True)):
-            own = {name.partition(".")[2]: values for name, values in state.items() if _model(name) == number}
-            output, own = decoder.step(tokens, own, part)
+            output, own = decoder.step(tokens, of_model(number, state), part)
             outputs.append(output)
             states.append(own)
         vocabularies = [output.vocab or output.scores.shape[1] for output in outputs]
         if len(set(vocabularies)) > 1:
             raise RegardError(f"an ensemble shares one target vocabulary, these have {vocabularies} tokens")
-        return StepOutput(_mean(outputs), normalized=True, weights=_mean_weights(outputs)), _join(states)
+        return StepOutput(_mean(outputs), normalized=True, weights=_mean_weights(outputs)), joined(states)
 
 
-def _join(states: Any) -> State:
+def joined(states: Iterable[State]) -> State:
+    """Several models' states as one, under the names 0.hidden, 1.hidden, …"""
     return {f"{number}.{name}": values for number, state in enumerate(states) for name, values in state.items()}
 
 
-def _model(name: str) -> int:
-    return int(name.partition(".")[0])
+def of_model(number: int, state: State) -> State:
+    """One model's part of it."""
+    own = f"{number}."
+    return {name.removeprefix(own): values for name, values in state.items() if name.startswith(own)}
 
 
 def _mean(outputs: Sequence[StepOutput]) -> Tensor:

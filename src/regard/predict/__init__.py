@@ -11,6 +11,7 @@ shortlist.py    which words each source word suggests, learned from a run's trai
 prediction.py   what comes back
 options.py      search options of a call over those of the recipe
 wanted.py       what outputs are to begin with, or to have in them
+language.py     a language model beside the runs
 forced.py       scoring given targets by teacher forcing
 lines.py        text lines from a stream, with limits
 stream.py       lines in, answers out, a chunk at a time
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from regard.data.config import MOST_TOKENS
 from regard.errors import RegardError
+from regard.predict.language import LANGUAGE_WEIGHT
 from regard.predict.member import load_member
 from regard.predict.prediction import Prediction
 from regard.predict.predictor import Predictor
@@ -44,6 +46,8 @@ def load(
     overrides: Sequence[str] = (),
     int8: bool = False,
     shortlist: bool = False,
+    language_model: str | Path | None = None,
+    language_weight: float = LANGUAGE_WEIGHT,
 ) -> Predictor:
     """A run folder, or several as an ensemble, ready to predict.
 
@@ -56,6 +60,8 @@ def load(
     max_source_length   tokens; a longer text gets an empty answer that says so
     int8                approximate: weights of 7 bits, rows of 8; less time
     shortlist           approximate: only words that the source suggests; `regard shortlist RUN` learns them, once
+    language_model      a run of task write with the same target vocabulary, whose opinion of what is written counts
+    language_weight     so much of the model's own (shallow fusion); scores are of both together
     overrides           `key=value`, for keys of the recipe that the weights do not depend on, as `search.beam=10`
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
@@ -71,5 +77,14 @@ def load(
     members = [
         load_member(one, device=device, precision=precision, overrides=overrides, **approximate) for one in paths
     ]
+    language = None
+    if language_model is not None:
+        language = load_member(language_model, device=device, precision=precision)
     named = [name for name, wanted in approximate.items() if wanted]
-    return Predictor(members, max_source_length=max_source_length, approximate=named)
+    return Predictor(
+        members,
+        max_source_length=max_source_length,
+        approximate=named,
+        language=language,
+        language_weight=language_weight,
+    )

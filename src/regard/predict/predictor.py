@@ -12,15 +12,17 @@ from torch import Tensor
 from regard.data.config import MOST_TOKENS, POINTERS
 from regard.data.store import target_ids
 from regard.data.text import TAG
-from regard.data.tokenizer import TURN_END, unnamed
+from regard.data.tokenizer import EOS, TURN_END, unnamed
 from regard.decode.config import SearchConfig
 from regard.decode.engine import decode_sentences, prepare_sources
 from regard.decode.ensemble import Ensemble
+from regard.decode.fusion import Fused
 from regard.decode.outputs import Hypothesis
 from regard.decode.protocol import Decoder
 from regard.decode.search import as_chosen
 from regard.errors import RegardError
 from regard.predict.forced import score_forced
+from regard.predict.language import LANGUAGE_WEIGHT, check_language
 from regard.predict.member import Member
 from regard.predict.options import choose
 from regard.predict.prediction import END_MARK, Prediction
@@ -64,7 +66,13 @@ class Predictor:
     """
 
     def __init__(
-        self, members: Sequence[Member], *, max_source_length: int = MOST_TOKENS, approximate: Sequence[str] = ()
+        self,
+        members: Sequence[Member],
+        *,
+        max_source_length: int = MOST_TOKENS,
+        approximate: Sequence[str] = (),
+        language: Member | None = None,
+        language_weight: float = LANGUAGE_WEIGHT,
     ) -> None:
         assert members, "a predictor needs a member"
         if max_source_length < 1:
@@ -82,6 +90,10 @@ class Predictor:
         for other in self.members[1:]:
             _check_together(first, other)
         self.decoder: Decoder = first.decoder if len(members) == 1 else Ensemble([member.decoder for member in members])
+        self.language = language
+        if language is not None:
+            check_language(self.members, language, language_weight)
+            self.decoder = Fused(self.decoder, language.decoder, language_weight)
 
     def __repr__(self) -> str:
         return f"Predictor({', '.join(repr(str(member.run.path)) for member in self.members)})"
@@ -216,6 +228,8 @@ class Predictor:
         Computed by teacher forcing, all tokens known beforehand. Search options say how a log-probability becomes
         a score. A text or target that is too long is answered with an empty output and a `problem`.
         """
+        if self.language is not None:
+            raise RegardError("score: gives what the model itself thinks; load it without the language model.")
         if len(sources) != len(targets):
             raise RegardError(f"score: {len(sources):,} sources and {len(targets):,} targets; give one for each.")
         config = self.task.open_ended(choose(search or self.recipe.search, options))
@@ -253,7 +267,11 @@ class Predictor:
     def _encode(self, ids: Tensor, lengths: Tensor) -> Sequence[Any]:
         """What the decoder prepares from: a memory, or each model's own."""
         memories = [member.encode(ids, lengths) for member in self.members]
-        return memories[0] if len(memories) == 1 else memories
+        own = memories[0] if len(memories) == 1 else memories
+        if self.language is None:
+            return own
+        nothing = torch.full((len(ids), 1), EOS, device=ids.device)
+        return [own, self.language.encode(nothing, torch.ones(len(ids), dtype=torch.int64))]
 
     def _asked(self, texts: Sequence[str], prefix: str | Sequence[str] | None) -> list[Asked]:
         """Texts as search takes them: sources, or, of task write, what outputs begin with."""
