@@ -44,18 +44,28 @@ class Beam:
         self.beam = config.width
 
     def __call__(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats, so_far: SoFar) -> Candidates:
-        found = self.extensions(log_probs, totals)
-        order = found.total.sort(dim=-1, descending=True, stable=True).indices[:, : 2 * self.beam]
-        return Candidates(*(values.gather(1, order) for values in vars(found).values()))
+        token, log_prob, totals = self._likeliest(log_probs, totals)
+        total, place = totals.sort(dim=-1, descending=True, stable=True)  # lanes beam*each, few
+        total, place = total[:, : 2 * self.beam], place[:, : 2 * self.beam]
+        each = token.shape[1] // self.beam
+        return Candidates(place // each, token.gather(1, place), log_prob.gather(1, place), total)
 
     def extensions(self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats) -> Candidates:
         """Each hypothesis in turn with its likeliest tokens, as many as may be wanted: `beam` that go on, and the
         end."""
+        token, log_prob, total = self._likeliest(log_probs, totals)
+        each = token.shape[1] // self.beam
+        parent = torch.arange(self.beam, device=token.device).repeat_interleave(each).expand_as(token)
+        return Candidates(parent, token, log_prob, total)
+
+    def _likeliest(
+        self, log_probs: Float[Tensor, "lanes beam vocab"], totals: LaneFloats
+    ) -> tuple[Int[Tensor, "lanes several"], Float[Tensor, "lanes several"], Float[Tensor, "lanes several"]]:
+        """Tokens, their log-probabilities and the totals with them, hypothesis by hypothesis."""
         lanes, beam, vocab = log_probs.shape
         each = min(beam + 1, vocab)
         best, token = (found.reshape(lanes, beam * each) for found in topk(log_probs.flatten(0, 1), each))
-        parent = torch.arange(beam, device=token.device).repeat_interleave(each).expand_as(token)
-        return Candidates(parent, token, best, totals.repeat_interleave(each, 1) + best)
+        return token, best, totals.repeat_interleave(each, 1) + best
 
 
 class DiverseBeam(Beam):
