@@ -161,8 +161,13 @@ def test_tags_are_pieces_and_letters_are_letters(unknown: str) -> None:
         assert tokenizer.decode(ids) == normalize(text, config)
     [ids] = tokenizer.encode(["vin\tN;DUAL"])  # a tag that training did not have
     assert tokenizer.decode(ids, tokenizer.unnamed("vin\tN;DUAL")) == "vin\tN\tDUAL"
-    with pytest.raises(ValidationError, match="tags are for tokenizer char, found tokenizer bpe"):
-        TextConfig(tags=True)
+    with pytest.raises(ValidationError, match="tags are for tokenizers char, word and bpe, found tokenizer unigram"):
+        TextConfig(tokenizer="unigram", tags=True)
+    for kind in ("word", "bpe"):  # whole, and not told from the letters they are made of
+        tokenizer = Tokenizer.train(["ein Hund\tde", "a dog\ten"] * 9, TextConfig(tokenizer=kind, vocab=300, tags=True))
+        assert tokenizer.pieces(tokenizer.encode(["dog de\tde;en"])[0])[-2:] == ["de", "en"]
+        assert tokenizer.decode(tokenizer.encode(["de en\ten"])[0]) == "de en\ten"
+        assert tokenizer.strange_tags("dog\tde;nl") == ["nl"]
 
 
 @pytest.mark.parametrize("unknown", ["spell", "hash"])

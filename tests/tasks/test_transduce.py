@@ -62,5 +62,5 @@ def test_a_run_begins_to_learn_and_is_scored_by_words_and_letters(run: Path) -> 
 def test_a_word_without_features_is_refused_where_all_had_some(run: Path) -> None:
     predictor = regard.load(run)
     [[asked], [empty], [new]] = predictor.predict(["baba", "", "baba\tV;FUT"])
-    assert asked.problem == "no tab, and this run was trained on words with features behind one: WORD, tab, FEATURES."
+    assert asked.problem == "no tab, and this run was trained on texts with tags behind one: TEXT, tab, TAGS (--tag)."
     assert empty.problem is None and new.problem is None and new.token_log_probs

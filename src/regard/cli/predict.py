@@ -55,6 +55,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the recipe's search, as length_penalty=0.6."),
 ]
 Prefix = Annotated[str | None, typer.Option("--prefix", metavar="TEXT", help="Every output begins with it.")]
+Tag = Annotated[
+    str | None,
+    typer.Option("--tag", metavar="TAGS", help="Put behind every text, as for a run that knows several languages."),
+]
 Constraint = Annotated[
     list[str] | None, typer.Option("--constraint", metavar="TEXT", help="Must be in every output; once for each.")
 ]
@@ -103,6 +107,7 @@ def command(
     top_p: TopP = None,
     seed: Seed = None,
     settings: Settings = None,
+    tag: Tag = None,
     prefix: Prefix = None,
     constraint: Constraint = None,
     constraints: Constraints = None,
@@ -148,7 +153,7 @@ def command(
     search = predictor.search_config(**{**_settings(settings or []), **given})
     answerer = _documents(predictor, sentences, markup, scores or attention is not None)
     where, lines = _lines(texts or [], input_)
-    lines = _constrained(lines, where, constraint or [], constraints)
+    lines = _constrained(_tagged(predictor, lines, tag), where, constraint or [], constraints)
     if attention:
         lines = _draw(predictor, list(lines), search, attention, prefix)
     written = dict(batch=batch, chunk=chunk, prefix=prefix, attention=alignments, strict=strict)
@@ -262,6 +267,19 @@ def _lines(texts: list[str], input_: str | None) -> tuple[str, Iterable[Line]]:
     if input_ is None and sys.stdin.isatty():
         raise RegardError("nothing to answer: give texts, --input FILE, or lines on standard input.")
     return "standard input", read_lines(sys.stdin.buffer, "standard input")
+
+
+def _tagged(predictor: Predictor, lines: Iterable[Line], tag: str | None) -> Iterable[Line]:
+    """Each line that is not empty with these tags behind it."""
+    from dataclasses import replace
+
+    from regard.errors import RegardError
+
+    if tag is None:
+        return lines
+    if not predictor.tokenizers["source"].config.tags:
+        raise RegardError("--tag: this run was trained on texts without tags (data.source.tags); leave it out.")
+    return (replace(line, text=f"{line.text}\t{tag}" if line.text.strip() else line.text) for line in lines)
 
 
 def _constrained(lines: Iterable[Line], where: str, of_all: list[str], file: Path | None) -> Iterable[Line]:

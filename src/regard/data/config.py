@@ -127,8 +127,9 @@ class TextConfig(Config):
     """What a word is, for tokenizer word: what spaces separate; or besides each punctuation mark by itself, for text
     that is not tokenized; or what MeCab and Jieba find in Japanese and Chinese. Outputs are joined as they were."""
     tags: bool = False
-    """After a tab there are tags, such as the features of an inflected form, with semicolons between: each is a piece
-    of its own. Of the source alone, for tokenizer char; `source_column: [0, 2]` puts the tab there."""
+    """After a tab there are tags, such as the features of an inflected form, or the language to translate into, with
+    semicolons between: each is a piece of its own. Of the source alone, for tokenizers char, word and bpe;
+    `source_column: [0, 2]` puts the tab there."""
     known_forms: Annotated[int, Field(ge=0)] = 0
     """With tags: so many other targets that training data has for a lemma (what is before the tab) are read beside it,
     those first whose tags are the likest. They tell what a lemma does not, such as the length of its vowels."""
@@ -193,10 +194,14 @@ class TextConfig(Config):
     def _segments_words(self) -> TextConfig:
         if self.segment != "spaces" and self.tokenizer != "word":
             raise ValueError(f"segment: {self.segment} is for tokenizer word, found tokenizer {self.tokenizer}")
-        if self.tags and self.tokenizer != "char":
-            raise ValueError(f"tags are for tokenizer char, found tokenizer {self.tokenizer}")
-        if self.known_forms and not self.tags:
-            raise ValueError("known_forms are chosen by their tags: set tags to true")
+        if self.tags and self.tokenizer not in ("char", "word", "bpe"):
+            raise ValueError(f"tags are for tokenizers char, word and bpe, found tokenizer {self.tokenizer}")
+        if self.tags and self.segment != "spaces":
+            raise ValueError(f"tags are for words that spaces separate, found segment {self.segment}")
+        if self.tags and self.tokenizer == "word" and self.unknown in ("hash", "one"):
+            raise ValueError(f"tags are for words that can be spelled, found unknown: {self.unknown}")
+        if self.known_forms and not (self.tags and self.tokenizer == "char"):
+            raise ValueError("known_forms are chosen by their tags: set tags to true, and tokenizer to char")
         if self.segment not in ("spaces", "punctuation") and self.normalize == "none":
             raise ValueError(f"segment: {self.segment} is for text that is normalized, found normalize none")
         if self.turns is not None and self.truncate is not None:

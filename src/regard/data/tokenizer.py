@@ -97,6 +97,13 @@ class Tokenizer:
         """What it has learned, where texts are labels, in the order of ids."""
         return [name.removeprefix(TAG) for name in self._names[len(RESERVED) :]]
 
+    def strange_tags(self, text: str) -> list[str]:
+        """The tags of a text that training data had none of. Those of words in letters are spelled, and left out."""
+        if not self.config.tags or self.config.tokenizer == "char":
+            return []
+        _, *tags = self.normalize(text).split(TAG)
+        return [tag for tag in tags if self._core.token_to_id(TAG + tag) is None]
+
     @property
     def space(self) -> list[int]:
         """What stands between two texts, one after the other: the space, where it is a piece of its own."""

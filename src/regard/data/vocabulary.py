@@ -71,25 +71,30 @@ def learn_words(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer
     pieces = [" "]
     if config.unknown == "characters":
         pieces = [" ", *sorted(_alphabet(words, config) - {" "})]
-    pieces += [" " + word for word in _most_frequent(words, config, extra=len(pieces))]
+    frequent = _most_frequent(words, config, extra=len(pieces))
+    pieces += [word if word.startswith(TAG) else " " + word for word in frequent]
     return _without_merges(pieces, config, whole_words=True)
 
 
 def learn_bpe(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:
     """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) within words; bytes for rare characters."""
+    tags = _most_frequent(Counter({word: words[word] for word in words if word.startswith(TAG)}), config)
+    words = Counter({word: words[word] for word in words if not word.startswith(TAG)})
     alphabet = _alphabet(words, config)
     trainer = trainers.BpeTrainer(
-        vocab_size=config.vocab - len(RESERVED),
+        vocab_size=config.vocab - len(RESERVED) - len(tags),
         min_frequency=config.min_frequency,
         initial_alphabet=sorted(alphabet),
         limit_alphabet=len(alphabet),  # the trainer would break ties by chance; the given alphabet always stays
         show_progress=False,
     )
     model = _train(models.BPE(), trainer, words)
-    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    pieces = [*sorted(model["vocab"], key=model["vocab"].__getitem__), *tags]
     merges = [(left, right) for left, right in model["merges"]]
-    bpe = models.BPE(vocab=_ids(pieces), merges=merges, byte_fallback=True, unk_token=RESERVED[UNK])
-    return build_core(bpe, spaced=True, isolate=True, parted=config.parted)
+    # Without merges only what is a piece as it stands, as tags are.
+    whole = {"ignore_merges": True} if config.tags else {}
+    bpe = models.BPE(vocab=_ids(pieces), merges=merges, byte_fallback=True, unk_token=RESERVED[UNK], **whole)
+    return build_core(bpe, spaced=True, isolate=True, tags=config.tags, parted=config.parted)
 
 
 def learn_unigram(words: Counter[str], config: TextConfig) -> tokenizers.Tokenizer:

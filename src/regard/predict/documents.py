@@ -43,6 +43,8 @@ class Documents:
     """
 
     def __init__(self, predictor: Predictor, *, sentences: str | None = None, markup: bool = False) -> None:
+        if predictor.tokenizers["source"].config.tags:
+            raise RegardError("sentences and markup are taken out of texts, and this run's have tags: leave them out.")
         self.predictor, self.markup = predictor, markup
         self._cut = _splitter(sentences)
 

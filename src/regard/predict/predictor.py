@@ -309,7 +309,9 @@ class Predictor:
             elif len(ids) > self.max_source_length:
                 problem = f"{len(ids):,} tokens, more than {self.max_source_length:,}; {shorter}"
             elif len(ids) and tagged and TAG not in text:
-                problem = "no tab, and this run was trained on words with features behind one: WORD, tab, FEATURES."
+                problem = "no tab, and this run was trained on texts with tags behind one: TEXT, tab, TAGS (--tag)."
+            elif strange := self.tokenizers[side].strange_tags(text):
+                problem = f"no text of the training data had the tag {strange[0]!r}."
             elif config.question and len(ids) and TURN_END not in ids:
                 problem = "no passage: expected QUESTION, tab, PASSAGE."
                 if config.truncate is not None and len(ids) == config.truncate:
