@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 import regex
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
 
 from regard.data.config import BYTES, POINTERS, SPECIALS, TextConfig
 from regard.data.paradigm import Paradigms
@@ -39,8 +38,6 @@ SPECIAL_NAMES = ["<pad>", "<unk>", "<s>", "</s>"]
 UNKNOWN = SPECIAL_NAMES[UNK]
 BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(BYTES)]  # the names that `tokenizers` looks for
 RESERVED = SPECIAL_NAMES + BYTE_NAMES
-TRAILING = r"(?<=[\p{L}\p{M}\p{N}])(?<!&quot|&apos|&amp|&lt|&gt|&#91|&#93|&#124)[^\p{L}\p{M}\p{N}\s]+$"
-"""Punctuation at a word's end, but not the end of what Moses' tokenizer writes for a quotation mark and the like."""
 LONGEST_SPELLING = 16
 """Characters by which a piece is known; longer ones are known by their beginning."""
 FORMAT = 1
@@ -70,8 +67,8 @@ class Tokenizer:
     """numbers of each step, of series; 0: steps are ids"""
 
     def __init__(self, core: tokenizers.Tokenizer, config: TextConfig, paradigms: Paradigms | None = None):
-        """`core` from `build_core`; `config` for the cleaning; `paradigms` where it has `known_forms`. See `train` and
-        `load`."""
+        """`core` of `regard.data.core`; `config` for the cleaning; `paradigms` where it has `known_forms`. See `train`
+        and `load`."""
         self.config = config
         self.paradigms = paradigms
         self._core = core
@@ -339,34 +336,6 @@ class Tokenizer:
 def unnamed(tokenizers: Mapping[str, Tokenizer], source: str) -> dict[int, str]:
     """What ids beyond the vocabulary of the target stand for, in an output for this source."""
     return tokenizers["source"].unnamed(source, tokenizers["target"].size)
-
-
-def build_core(
-    model: models.Model, *, spaced: bool, isolate: bool, tags: bool = False, parted: bool = False
-) -> tokenizers.Tokenizer:
-    """The rules around a vocabulary.
-
-    tags     a tag, or a label, is a piece, or spelled
-    parted   the tab between turns or sentences is a piece of its own
-    spaced   cut before every space, so that a piece is at most one word with the space before it
-    isolate  "<" is always alone, so that no learned piece can be spelled like "</s>" or "<0x41>"; and punctuation
-             is cut off the end of a word, so that "Amen." and "Amen" share a piece in text that is not tokenized
-    """
-    core = tokenizers.Tokenizer(model)
-    cuts: list[Any] = []
-    if spaced:
-        cuts.append(pre_tokenizers.Split(" ", "merged_with_next"))
-    if parted and spaced:
-        cuts.append(pre_tokenizers.Split(TAG, "isolated"))
-    if tags:
-        cuts.append(pre_tokenizers.Split(tokenizers.Regex(f"{TAG}[^{TAG}]+"), "isolated"))
-    if isolate:
-        cuts.append(pre_tokenizers.Split("<", "isolated"))
-        cuts.append(pre_tokenizers.Split(tokenizers.Regex(TRAILING), "isolated"))
-    if cuts:
-        core.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    core.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    return core
 
 
 def _unspelled(ids: list[int], space: int | None) -> list[int]:

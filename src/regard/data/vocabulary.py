@@ -15,8 +15,9 @@ import tokenizers
 from tokenizers import models, trainers
 
 from regard.data.config import TextConfig
+from regard.data.core import build_core
 from regard.data.text import TAG, normalize, separate
-from regard.data.tokenizer import RESERVED, UNK, build_core
+from regard.data.tokenizer import RESERVED, UNK
 from regard.errors import RegardError
 
 CHARACTER_SHARE = 0.5
