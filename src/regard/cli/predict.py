@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +21,7 @@ from regard.cli.options import (
 from regard.data.config import MOST_TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
 
     from regard.decode.config import SearchConfig
     from regard.predict.documents import Documents
@@ -93,6 +92,7 @@ Precision = Annotated[str | None, typer.Option("--precision", help="float32 or f
 
 
 def command(
+    context: typer.Context,
     run: Runs,
     texts: Texts = None,
     input_: Input = None,
@@ -152,8 +152,8 @@ def command(
     given = _given({**options, "method": _method(greedy, sample)})
     search = predictor.search_config(**{**_settings(settings or []), **given})
     answerer = _documents(predictor, sentences, markup, scores or attention is not None)
-    where, lines = _lines(texts or [], input_)
-    lines = _constrained(_tagged(predictor, lines, tag), where, constraint or [], constraints)
+    where, lines = _lines(context, texts or [], input_)
+    lines = _constrained(context, _tagged(predictor, lines, tag), where, constraint or [], constraints)
     if attention:
         lines = _draw(predictor, list(lines), search, attention, prefix)
     written = dict(batch=batch, chunk=chunk, prefix=prefix, attention=alignments, strict=strict)
@@ -245,7 +245,7 @@ def _settings(overrides: list[str]) -> dict[str, Any]:
     return found
 
 
-def _lines(texts: list[str], input_: str | None) -> tuple[str, Iterable[Line]]:
+def _lines(context: typer.Context, texts: list[str], input_: str | None) -> tuple[str, Iterable[Line]]:
     """What to answer, and what to call it in messages."""
     import sys
 
@@ -263,7 +263,7 @@ def _lines(texts: list[str], input_: str | None) -> tuple[str, Iterable[Line]]:
         path = Path(input_)
         if path.is_dir():
             raise RegardError(f"{path}: a folder, expected a file of texts, one a line.")
-        return input_, _file_lines(path)
+        return input_, _file_lines(context, path)
     if input_ is None and sys.stdin.isatty():
         raise RegardError("nothing to answer: give texts, --input FILE, or lines on standard input.")
     return "standard input", read_lines(sys.stdin.buffer, "standard input")
@@ -282,7 +282,9 @@ def _tagged(predictor: Predictor, lines: Iterable[Line], tag: str | None) -> Ite
     return (replace(line, text=f"{line.text}\t{tag}" if line.text.strip() else line.text) for line in lines)
 
 
-def _constrained(lines: Iterable[Line], where: str, of_all: list[str], file: Path | None) -> Iterable[Line]:
+def _constrained(
+    context: typer.Context, lines: Iterable[Line], where: str, of_all: list[str], file: Path | None
+) -> Iterable[Line]:
     """Each line with what must be in its output: of all, and of its own line of a file."""
     from dataclasses import replace
     from itertools import zip_longest
@@ -291,32 +293,28 @@ def _constrained(lines: Iterable[Line], where: str, of_all: list[str], file: Pat
 
     if file is None:
         return (replace(line, required=tuple(of_all)) for line in lines)
-    theirs = _file_lines(file)
+    theirs = _file_lines(context, file)
 
     def both() -> Iterable[Line]:
-        with closing(theirs):
-            for line, own in zip_longest(lines, theirs):
-                if line is None or own is None:
-                    longer, shorter = (file, where) if line is None else (where, file)
-                    raise RegardError(f"{longer} has more lines than {shorter}: each output has a line in both.")
-                if own.problem:
-                    raise RegardError(f"{file} line {own.number}: {own.problem}")
-                words = [word for word in own.text.split("\t") if word.strip()]
-                yield replace(line, required=(*of_all, *words))
+        for line, own in zip_longest(lines, theirs):
+            if line is None or own is None:
+                longer, shorter = (file, where) if line is None else (where, file)
+                raise RegardError(f"{longer} has more lines than {shorter}: each output has a line in both.")
+            if own.problem:
+                raise RegardError(f"{file} line {own.number}: {own.problem}")
+            words = [word for word in own.text.split("\t") if word.strip()]
+            yield replace(line, required=(*of_all, *words))
 
     return both()
 
 
-def _file_lines(path: Path) -> Generator[Line]:
+def _file_lines(context: typer.Context, path: Path) -> Iterable[Line]:
+    """A missing file is said now; the command closes it, as the lines need not be read to their end."""
     from regard.predict.lines import read_lines
 
-    file = open(path, "rb")  # noqa: SIM115 - a missing file is said now, and the generator closes it
-
-    def lines() -> Generator[Line]:
-        with file:
-            yield from read_lines(file, str(path))
-
-    return lines()
+    file = open(path, "rb")  # noqa: SIM115 - closed below
+    context.call_on_close(file.close)
+    return read_lines(file, str(path))
 
 
 def _write(

@@ -87,6 +87,10 @@ class Series:
         most = self.config.truncate
         return text if most is None else ":".join(",".join(c.split(",", most)[:most]) for c in text.split(":"))
 
+    def strange_tags(self, text: str) -> list[str]:
+        """A series has no tags."""
+        return []
+
     def unnamed(self, text: str, first: int | None = None) -> dict[int, str]:
         """Nothing can be copied."""
         return {}
