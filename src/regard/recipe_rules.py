@@ -11,6 +11,7 @@ from regard.objectives import OBJECTIVES
 from regard.recipe_errors import nearest
 
 if TYPE_CHECKING:  # they know this
+    from regard.decode.config import SearchConfig
     from regard.recipe import Recipe
     from regard.tasks.text import TextTask
 
@@ -57,6 +58,29 @@ def _parts_agree(recipe: Recipe, task: type[TextTask]) -> None:
             f"search.coverage_penalty {recipe.search.coverage_penalty:g} is about attention, and model.attention is "
             "none: set it to 0"
         )
+
+
+def unknown_conflict(recipe: Recipe, search: SearchConfig) -> str | None:
+    """Why no word of the source can stand for an unknown one, if a search asks for it."""
+    if search.unknown == "never":
+        return None
+    name, source = f"search.unknown {search.unknown}", recipe.data.source
+    if recipe.data.target.unknown != "one":
+        return f"{name} is for data.target.unknown one, found {recipe.data.target.unknown}: set it to never"
+    if recipe.model.attention is None:
+        return f"{name} asks attention, and model.attention is none: set it to never"
+    if source.parted or source.numeric:
+        return f"{name} is for sources that are one text: set it to never"
+    return None
+
+
+def _unknown_words(recipe: Recipe, task: type[TextTask]) -> None:
+    if recipe.data.target.unknown == "one" and READOUTS[recipe.model.readout.type].copies:
+        raise ValueError(
+            f"model.readout {recipe.model.readout.type} can write what the source has: set data.target.unknown to hash"
+        )
+    if conflict := unknown_conflict(recipe, recipe.search):
+        raise ValueError(conflict)
 
 
 def _two_readings(recipe: Recipe, task: type[TextTask]) -> None:
@@ -226,6 +250,7 @@ def _metric_exists(recipe: Recipe, task: type[TextTask]) -> None:
 
 RULES = (
     _parts_agree,
+    _unknown_words,
     _two_readings,
     _own_outputs,
     _pieces_anew,

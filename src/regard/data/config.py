@@ -154,8 +154,8 @@ class TextConfig(Config):
     unknown: Literal["spell", "characters", "hash", "one"] = "spell"
     """A word (or character) beyond the vocabulary: spelled in bytes; of tokenizer word, in characters, which then have
     a part of the vocabulary; or one piece that is known by its hash alone, for `model.readout: copy` to write; or, of
-    words that are read and not written, one piece for all of them, as for labels, where few rare words tell; with a
-    `min_frequency` of 2 or more, so that training meets it."""
+    words, one piece for all of them: as for labels, where few rare words tell, or for outputs in which a word of the
+    source is to stand for it (`search.unknown`); with a `min_frequency` of 2 or more, so that training meets it."""
     stop_words: tuple[str, ...] = ()
     """Words to delete, compared after lower-casing; or a language's code, such as `en`, for the list of stopwords-iso.
     None by default, as translation needs them."""
@@ -363,8 +363,6 @@ class DataConfig(Config):
             )
         if "hash" in (self.source.unknown, self.target.unknown) and not self.shared_vocabulary:
             raise ValueError("unknown: hash is for copying from the source, which needs shared_vocabulary: true")
-        if self.target.unknown == "one":
-            raise ValueError("target.unknown: one is no word that can be written: choose spell or characters")
         return self
 
     def columns(self) -> list[Column]:

@@ -6,6 +6,7 @@ the text with spaces between its words to the cleaned one, and from there, word 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -40,6 +41,19 @@ def places(text: str, config: TextConfig, offsets: Callable[[str], Sequence[Plac
     found = [(first + back[a], first + back[b]) for a, b in offsets(separate(normalize(passage, alone), alone))]
     before = [(len(question), len(question))] * len(asked) + [(len(question), first)]
     return before + [_trimmed(text, place) for place in found]
+
+
+def words_around(separated: str, offsets: Sequence[Place]) -> list[str]:
+    """The word that each piece is of, given where pieces stand in a text with spaces between its words; for a piece
+    that is a space of its own, the word behind it."""
+    words = [(found.end(), found.group()) for found in re.finditer(r"\S+", separated)]
+    ends = [end for end, _ in words]
+    return [words[min(bisect_right(ends, end - 1), len(words) - 1)][1] for _, end in offsets]
+
+
+def bare(word: str) -> str:
+    """Without the punctuation around it, where it is more than that."""
+    return re.sub(r"^\W+|\W+$", "", word) or word
 
 
 def pointers(tokenizer: SourceTokenizer, source: str, answer: str, first: int) -> list[int] | None:

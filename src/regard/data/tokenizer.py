@@ -26,7 +26,7 @@ import tokenizers
 
 from regard.data.config import BYTES, POINTERS, SPECIALS, TextConfig
 from regard.data.paradigm import Paradigms
-from regard.data.places import places
+from regard.data.places import bare, places, words_around
 from regard.data.text import TAG, join, last_turns, normalize, separate
 from regard.errors import RegardError
 
@@ -151,7 +151,8 @@ class Tokenizer:
         if self.config.unknown != "one":
             return found
         space = self._core.token_to_id(" ")
-        return (_unspelled(ids, space) for ids in found)
+        spelled = range(SPECIALS, len(RESERVED))
+        return ([UNK if ids[i] in spelled else ids[i] for i in _unspelled(ids, space)] for ids in found)
 
     def surface(self, text: str) -> list[str]:
         """What stands behind each id of `encode`, with `unknown: hash`; else nothing."""
@@ -211,6 +212,15 @@ class Tokenizer:
         surface = self.surface(text)
         pointers = {self.size + step: piece for step, piece in enumerate(surface)}
         return pointers | {i: piece for piece in surface if (i := self._id(piece)) >= self.size}
+
+    def around(self, text: str) -> list[str]:
+        """The whole word that each piece of `encode` is of, as cleaned; of a text that is not parted."""
+        separated = separate(self.normalize(text), self.config)
+        words = words_around(separated, self._offsets(separated))
+        if self.config.unknown == "one" and separated:
+            ids = self._core.encode(self._begin + separated, add_special_tokens=False).ids
+            words = [words[place] for place in _unspelled(ids, self._core.token_to_id(" "))]
+        return words[: self.config.truncate]
 
     def places(self, text: str) -> list[tuple[int, int]]:
         """Where in the text, as it was before it was cleaned, the pieces of `encode` stand: start and end of each, and
@@ -334,17 +344,23 @@ class Tokenizer:
 
 
 def unnamed(tokenizers: Mapping[str, Tokenizer], source: str) -> dict[int, str]:
-    """What ids beyond the vocabulary of the target stand for, in an output for this source."""
-    return tokenizers["source"].unnamed(source, tokenizers["target"].size)
+    """What ids beyond the vocabulary of the target stand for, in an output for this source: where it has one piece for
+    unknown words, its size + j for the word around step j."""
+    read, written, first = tokenizers["source"], tokenizers["target"].config, tokenizers["target"].size
+    if written.unknown == "one" and not (read.config.parted or read.config.numeric):
+        alone = written.segment != "spaces" and read.config.segment == "spaces"
+        return {first + step: bare(word) if alone else word for step, word in enumerate(read.around(source))}
+    return read.unnamed(source, first)
 
 
 def _unspelled(ids: list[int], space: int | None) -> list[int]:
-    """With UNK for each run of bytes and the space before it, which is how a word is spelled."""
+    """Places of the ids that stay where a word that is spelled is one: of a run of bytes its first alone, without the
+    space before it."""
     found: list[int] = []
     for start, _ in _runs(ids, apart=None):
-        if _is_byte(ids[start]) and found[-1:] == [space]:
+        if _is_byte(ids[start]) and found and ids[found[-1]] == space:
             found.pop()
-        found.append(UNK if _is_byte(ids[start]) else ids[start])
+        found.append(start)
     return found
 
 

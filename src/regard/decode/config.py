@@ -55,6 +55,10 @@ class SearchConfig(Config):
     """Tokens allowed per source step: above the target/source ratio of nearly every real pair."""
     max_length_extra: int = Field(10, ge=0)
     """Tokens allowed on top, so that short sources are not cut: max = ratio · source steps + extra."""
+    unknown: Literal["never", "attended"] = "never"
+    """Whether an output may have a word that the vocabulary lacks, where `data.target.unknown` is one. never: no such
+    word is chosen; attended: the word of the source at which attention looks most stands for it, as for names and
+    numbers (Luong et al. 2015, "Addressing the rare word problem", section 3.3, with attention for the positions)."""
     no_repeat_ngram: int = Field(0, ge=0)
     """No sequence of so many tokens occurs twice in an output; 0: off, since real text repeats itself."""
 

@@ -24,6 +24,11 @@ def never_special(log_probs: LogProbs, so_far: SoFar) -> None:
     log_probs[..., : BOS + 1] = -torch.inf
 
 
+def special_but_unknown(log_probs: LogProbs, so_far: SoFar) -> None:
+    """The same, where a word of the source stands for an unknown one."""
+    log_probs[..., [PAD, BOS]] = -torch.inf
+
+
 @dataclass
 class MinLength:
     """No end of sentence before `length` tokens."""
@@ -55,7 +60,7 @@ class NoRepeat:
 
 def build_filters(config: SearchConfig) -> list[Filter]:
     """The filters that a configuration asks for."""
-    filters: list[Filter] = [never_special]
+    filters: list[Filter] = [special_but_unknown if config.unknown == "attended" else never_special]
     if config.min_length:
         filters.append(MinLength(config.min_length))
     if config.no_repeat_ngram:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from regard.data.tokenizer import BOS, EOS
+from regard.data.tokenizer import BOS, EOS, UNK
 from regard.decode.config import SearchConfig
 from regard.decode.constraints import AllocatedBeam, Constraints, MustAppear, had
 from regard.decode.filters import apply_filters, build_filters, needs_history
@@ -99,7 +99,7 @@ def as_chosen(
         run.advance()
         if run.lanes.live.any() and run.step > told:
             told += 1
-            yield int(run.tokens[0])
+            yield int(run.trellis.tokens[-1][0])
     [[found]] = read_outputs(run.results.entries, run.trellis, sentences, 1, src_valid)
     yield from found.tokens[told:]  # the last one, where a limit has cut it off
 
@@ -148,8 +148,10 @@ class _Run:
         self.track: State = {}  # what else follows the beam, a row per hypothesis
         if constrained or needs_history(self.filters):
             self.track["history"] = torch.empty(rows, 0, dtype=torch.int64, device=device)
-        # Histories and prefixes speak of tokens, not of columns; and sampling sums over a row in one order.
+        # What follows is about tokens, not columns; and sampling sums over a row in one order.
+        self.points = config.unknown == "attended"
         self.needs_tokens = "history" in self.track or lanes.prefix.numel() > 0 or config.method == "sample"
+        self.needs_tokens = self.needs_tokens or self.points
         if config.coverage_penalty:
             self.track["coverage"] = torch.zeros(rows, source.src_len, dtype=torch.float64, device=device)
 
@@ -179,7 +181,11 @@ class _Run:
         left = self._close(going.total, ended)
         if coverage is not None:
             self.track["coverage"] = coverage
-        self._move(going, left)
+        written = going.token
+        if self.points:
+            attended = scores.shape[2] + self._attended(output)
+            written = torch.where(written == UNK, attended.gather(1, going.parent), written)
+        self._move(going, written, left)
         self.step += 1
 
     def _look(self, output: StepOutput) -> Float[Tensor, "rows src_len"] | None:
@@ -191,6 +197,15 @@ class _Run:
         if output.weights is None:
             raise RegardError("search.coverage_penalty needs attention, and this model has none; set it to 0")
         return self.track["coverage"] + output.weights
+
+    def _attended(self, output: StepOutput) -> Int[Tensor, "lanes beam"]:
+        """The step of the source that each hypothesis looks at most, of those before its end mark."""
+        if output.weights is None:
+            raise RegardError("search.unknown attended needs attention, and this model shows none; set it to never")
+        valid = self.source.valid
+        inside = valid & (valid.cumsum(1) < valid.sum(1, keepdim=True))
+        weights = output.weights.view(len(self.lanes), self.beam, -1)
+        return weights.masked_fill(~inside.unsqueeze(1), -1.0).argmax(2)
 
     def _finish(self, best: Candidates, coverage: Tensor | None) -> Bool[Tensor, "lanes beam"]:
         """Collect the ends of sentence among the best `beam` candidates; returns which hypotheses those end.
@@ -238,9 +253,9 @@ class _Run:
         some = whole.any(1) | (self.pool.entries["score"][:, 0] > -torch.inf)
         return torch.where(some.unsqueeze(1), whole, left)
 
-    def _move(self, going: Candidates, left: bool) -> None:
+    def _move(self, going: Candidates, written: Int[Tensor, "lanes beam"], left: bool) -> None:
         """Set every row up for the next step; where lanes are done (`left`), they leave if that makes the batch
-        smaller."""
+        smaller. written   what stands in outputs: `going.token`, which is read next, or what it points at"""
         crowd = self.lanes.crowd(row_multiple(self.decoder)) if left else None
         parents = self._rows(going.parent)
         token, log_prob, self.totals = going.token, going.log_prob, going.total
@@ -250,11 +265,11 @@ class _Run:
             self.lanes.live[live:] = False  # repeated only to fill up
             self.pool.select(crowd)
             self.first = self.first[: len(crowd)]
-            parents, token, log_prob, self.totals = (
-                values[crowd] for values in (parents, token, log_prob, self.totals)
+            parents, token, written, log_prob, self.totals = (
+                values[crowd] for values in (parents, token, written, log_prob, self.totals)
             )
         self.tokens, parents = token.flatten(), parents.flatten()
-        self.trellis.append(self.tokens, log_prob.flatten(), parents)
+        self.trellis.append(written.flatten(), log_prob.flatten(), parents)
         if self.beam > 1 or crowd is not None:
             self.state, self.track = select(self.state, parents), select(self.track, parents)
         if "history" in self.track:

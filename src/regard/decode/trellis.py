@@ -20,7 +20,7 @@ class Trellis:
         self.weights: list[Tensor] = []  # (rows, src_len) while each step's token was chosen; empty: not kept
 
     def append(self, tokens: Tensor, log_probs: Tensor, parents: Tensor) -> None:
-        """The rows of the next step (rows,): what each reads, its log-probability, its row in this step."""
+        """The rows of the next step (rows,): what each has chosen, its log-probability, its row in this step."""
         self.tokens.append(tokens)
         self.log_probs.append(log_probs)
         self.parents.append(parents)

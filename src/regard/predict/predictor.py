@@ -26,7 +26,7 @@ from regard.predict.language import LANGUAGE_WEIGHT, check_language
 from regard.predict.member import Member
 from regard.predict.options import choose
 from regard.predict.prediction import END_MARK, Prediction
-from regard.predict.wanted import prefix_ids, required_ids, to_constraints
+from regard.predict.wanted import prefix_ids, required_ids, search_for, to_constraints
 from regard.score.agreement import order
 from regard.score.metric import Metric
 
@@ -136,7 +136,7 @@ class Predictor:
         name        what to call text i in errors; default: its number from 1
         done        called with the number of texts after each batch
         """
-        config = self.task.open_ended(choose(search or self.recipe.search, options))
+        config = search_for(self, search, options)
         metric, wide = self.task.compared_by(config), config.compared()
         self._check_attention(attention)
         if batch < 1:
@@ -191,7 +191,7 @@ class Predictor:
         Of task write, what goes on from the text, without it. Greedy search or a single sample, as an option or in the
         recipe; `number` is what `first` is in `predict`.
         """
-        config = self.task.open_ended(choose(search or self.recipe.search, options))
+        config = search_for(self, search, options)
         if config.mbr is not None:
             raise RegardError("token by token: search.mbr chooses among whole outputs; set it to null.")
         [one] = self._asked([text], None)
@@ -232,7 +232,7 @@ class Predictor:
             raise RegardError("score: gives what the model itself thinks; load it without the language model.")
         if len(sources) != len(targets):
             raise RegardError(f"score: {len(sources):,} sources and {len(targets):,} targets; give one for each.")
-        config = self.task.open_ended(choose(search or self.recipe.search, options))
+        config = search_for(self, search, options)
         self._check_attention(attention)
         read = self.read_each(sources)
         told = self._told(read, targets)

@@ -1,18 +1,30 @@
-"""What a caller wants outputs to have in them: a beginning, and words that must appear."""
+"""What a caller wants of outputs: how they are searched, what they begin with, and words that must appear."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from regard.data.tokenizer import UNK
 from regard.decode.config import SearchConfig
 from regard.decode.constraints import Constraints
 from regard.errors import RegardError
+from regard.predict.options import choose
+from regard.recipe_rules import unknown_conflict
 
 if TYPE_CHECKING:
     from regard.predict.predictor import Predictor
+
+
+def search_for(predictor: Predictor, search: SearchConfig | None, options: Mapping[str, Any]) -> SearchConfig:
+    """A search, or the recipe's, with these options over it, as the predictor's task and model can have it."""
+    config = predictor.task.open_ended(choose(search or predictor.recipe.search, options))
+    for member in predictor.members:
+        if conflict := unknown_conflict(member.recipe, config):
+            raise RegardError(f"{member.run.path}: {conflict}")
+    return config
 
 
 def prefix_ids(predictor: Predictor, prefix: str | Sequence[str] | None, count: int) -> list[list[int]] | None:
@@ -69,12 +81,14 @@ def _ids(predictor: Predictor, texts: Sequence[str], name: str) -> list[list[int
     """Of texts that outputs are to have in them. name   of the option"""
     if "shortlist" in predictor.approximate:
         raise RegardError(f"{name}: its words may not be on the shortlist; leave out one of the two.")
-    read = predictor.read_each(texts, "target")
+    read, target = predictor.read_each(texts, "target"), predictor.tokenizers["target"]
     for one in read:
         if one.problem:
             raise RegardError(f"{name}: {one.problem}")
-        unknown = predictor.tokenizers["target"].unnamed(one.text)
-        for i in one.ids:
-            if i in unknown:
-                raise RegardError(f"{name}: {unknown[i]!r} is not in the model's vocabulary; leave it out.")
+        unknown = target.unnamed(one.text)
+        lacking = [unknown[i] for i in one.ids if i in unknown]
+        if UNK in one.ids:
+            lacking = [word for word in one.text.split() if UNK in target.encode([word])[0]]
+        if lacking:
+            raise RegardError(f"{name}: {lacking[0]!r} is not in the model's vocabulary; leave it out.")
     return [one.ids for one in read]
